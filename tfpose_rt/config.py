@@ -1,0 +1,140 @@
+"""Everything a run depends on: frozen dataclasses, TOML in, TOML out. Flags override TFPOSE_*, which override TOML."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from tfpose_rt.errors import UsageError
+
+
+class Config:
+    """What every configuration can do: be read from a mapping or TOML, and be written back."""
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build from plain values; an unknown key is an error that names the nearest known one."""
+        known = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        for key in values:
+            if key not in known:
+                near = difflib.get_close_matches(key, known, 1)
+                raise UsageError(
+                    f"unknown setting {key!r}",
+                    why=f"{cls.__name__} has no such field",
+                    fix=near[0] if near else ", ".join(known),
+                )
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+    @classmethod
+    def from_toml(cls, path: Path) -> Self:
+        """Read a TOML file."""
+        try:
+            return cls.from_dict(tomllib.loads(path.read_text(encoding="utf-8")))
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise UsageError(f"cannot read {path.name}", why=str(error), fix="a TOML file of settings") from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as JSON and TOML hold them."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}  # type: ignore[call-overload]
+
+    def to_toml(self) -> str:
+        """TOML text; settings that are None are left out."""
+        return "".join(f"{k} = {json.dumps(v)}\n" for k, v in self.to_dict().items() if v is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig(Config):
+    """The shape of one TFPose; a weights file carries its own (safetensors metadata, key `config`)."""
+
+    name: str = "n"
+    trunk: str = "yolo11n-pose"
+    keypoints: int = 17
+    channels: int = 192  # C, width of the transformer
+    heads: int = 8  # M
+    points: int = 4  # P, sampling points per level and head
+    encoder_layers: int = 0  # N_E
+    decoder_layers: int = 3  # N_D
+    ffn: int = 4  # width of the feed-forward layers, in units of C
+    size: tuple[int, int] = (192, 256)  # W, H of the crop, px
+    strides: tuple[int, ...] = (8, 16, 32)
+    q2q: bool = True  # self-attention between the keypoint queries
+    start: str = "image"  # y^0: "mean" (a learned constant, the paper) or "image" (predicted from the coarsest level)
+
+    def __post_init__(self) -> None:
+        """Check what would fail later, far from its cause."""
+        if any(side % self.strides[-1] for side in self.size):
+            raise UsageError(f"size = {self.size}", why=f"sides are halved to stride {self.strides[-1]}", fix="192, 256")
+        if self.channels % self.heads:
+            raise UsageError(f"channels = {self.channels}", why=f"not a multiple of {self.heads} heads", fix="192")
+        if self.start not in ("mean", "image"):
+            raise UsageError(f"start = {self.start!r}", why="the start pose is mean or image", fix='start = "image"')
+
+    @property
+    def shapes(self) -> list[int]:
+        """H0, W0, H1, W1, ... of the feature levels."""
+        w, h = self.size
+        return [side for s in self.strides for side in (h // s, w // s)]
+
+
+MODELS: dict[str, ModelConfig] = {
+    "n": ModelConfig(),
+    "s": ModelConfig(name="s", trunk="yolo26s", channels=256, encoder_layers=2, decoder_layers=4),
+    "m": ModelConfig(name="m", trunk="resnet50", channels=256, encoder_layers=4, decoder_layers=6),
+    "l": ModelConfig(
+        name="l", trunk="resnet50", channels=256, encoder_layers=6, decoder_layers=6, size=(288, 384)
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceOptions(Config):
+    """How a source is opened and read; what does not apply to a kind of source is ignored by it."""
+
+    start: float | None = None  # s
+    end: float | None = None  # s
+    frames: tuple[int, int] | None = None  # A:B, half open
+    stride: int = 1
+    rotate: str = "auto"  # auto | 0 | 90 | 180 | 270, clockwise
+    size: tuple[int, int] | None = None  # asked of a camera
+    fps: float | None = None  # asked of a camera
+    fourcc: str | None = None
+    backend: str = "auto"
+    reconnect: int = 10  # 0 = never, -1 = for ever
+    stall: float = 3.0  # s without a frame
+    open_timeout: float = 10.0  # s
+    credentials: str | None = None  # path of a file with user:password, mode 0600
+    full_hash: bool = False  # sha256 over the whole file, not its ends
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig(Config):
+    """What one run of the pipeline does."""
+
+    weights: str = "default"
+    detector: str = "yolo-n"
+    device: str = "auto"
+    kernel: str = "auto"  # auto | fused | torch
+    precision: str = "auto"  # auto | fp32 | fp16 | bf16
+    det_size: int = 640
+    conf: float = 0.25
+    iou: float = 0.7
+    det_every: int = 1  # 0 = auto
+    max_people: int = 20
+    pose_batch: int = 16
+    kpt_thr: float = 0.3  # drawing only
+    track: bool = True
+    track_buffer: float = 1.0  # s
+    smooth: str = "off"  # off | one-euro[:mincut,beta]
+    roi: tuple[int, int, int, int] | None = None
+    mirror: bool = False  # display only
+    threads: int = 0  # 0 = physical cores
+    seed: int = 0
+    background: str = "frame"  # frame | black | blur-people
+    full_precision: bool = False
+    source: SourceOptions = field(default_factory=SourceOptions)

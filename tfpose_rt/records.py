@@ -1,0 +1,157 @@
+"""What travels between the stages: frozen records of numpy arrays. No torch, no cv2.
+
+Coordinates are pixels of the upright frame, x right, y down; (0, 0) is the CENTRE of the top-left pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Float = npt.NDArray[np.float32]
+Image = npt.NDArray[np.uint8]
+BoxFrom = Literal["detector", "tracker", "full"]
+
+
+def frozen(array: npt.ArrayLike, dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
+    """A read-only copy, so that a record never changes behind its reader's back."""
+    copy = np.array(array, dtype)
+    copy.flags.writeable = False
+    return copy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamInfo:
+    """What a source says of itself once it is open."""
+
+    kind: Literal["file", "camera", "url", "synthetic", "stdin", "images"]
+    name: str  # basename or masked URL, never a full path or a password
+    size: tuple[int, int]  # W, H after rotation, px
+    fps: float | None = None  # nominal
+    variable: bool = False
+    frames: int | None = None  # the container's count: a hint only
+    duration: float | None = None  # s
+    rotation: int = 0  # degrees applied, clockwise: 0, 90, 180, 270
+    codec: str | None = None
+    live: bool = False
+    sha256: str | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)  # backend, fourcc, ... for people to read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """One decoded picture and its true time."""
+
+    index: int  # decode order in the source, from 0
+    pts: float  # s from the source's first frame, strictly increasing
+    image: Image  # (H, W, 3) uint8, BGR
+    seq: int = 0  # capture counter (live)
+    skipped: int = 0  # captured but passed over since the last frame handed on (live)
+    t_capture: float | None = None  # s, monotonic clock, right after the grab (live)
+    pts_fixed: bool = False  # the container's time was missing, repeated or went backwards
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """Frames that should have been there and were not."""
+
+    reason: Literal["disconnected", "stalled", "decode_error", "paused", "disk_slow"]
+    t_start: float
+    t_end: float
+    seq_from: int
+    seq_to: int | None = None
+    attempts: int = 0
+    detail: str = ""  # credentials masked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """The source came back with another size or rate; later frames use it."""
+
+    size: tuple[int, int]
+    fps: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something the user did: ids_reset, record_start, record_stop, snapshot, device_changed."""
+
+    kind: str
+    t: float
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """People found in one frame: boxes (N, 4) x0, y0, x1, y1 px; scores (N,) in 0..1."""
+
+    boxes: Float
+    scores: Float
+
+    def __len__(self) -> int:
+        """The number of people."""
+        return len(self.boxes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Poses:
+    """All people of one frame. N = 0 is ordinary.
+
+    Args:
+        xy: (N, K, 2) float32, px of the frame; may lie outside it.
+        scores: (N, K) float32 in 0..1, or None where the model gives none.
+        boxes: (N, 4) float32 x0, y0, x1, y1 px.
+        box_scores: (N,) float32 in 0..1.
+        ids: (N,) int64 >= 0, never reused within a stream; None when tracking is off.
+        frame: index of the frame in its source.
+        pts: s from the source's first frame.
+        size: (W, H) of the frame, px.
+        box_from: N times "detector", "tracker" or "full".
+        new: (N,) bool, first sight of this id.
+        xy_smooth: (N, K, 2) float32, only when smoothing is on; `xy` stays raw.
+    """
+
+    xy: Float
+    scores: Float | None
+    boxes: Float
+    box_scores: Float
+    ids: npt.NDArray[np.int64] | None = None
+    frame: int = 0
+    pts: float = 0.0
+    size: tuple[int, int] = (0, 0)
+    box_from: Sequence[BoxFrom] = ()
+    new: npt.NDArray[np.bool_] | None = None
+    xy_smooth: Float | None = None
+
+    def __len__(self) -> int:
+        """The number of people."""
+        return len(self.xy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One processed frame (or, in a live stream, one gap): what `stream()` yields."""
+
+    frame: int = 0
+    pts: float = 0.0
+    image: Image | None = None  # None when this is a gap
+    poses: Poses | None = None
+    seq: int = 0
+    skipped: int = 0
+    pts_fixed: bool = False
+    t_capture: float | None = None
+    timings: Mapping[str, float] = field(default_factory=dict)  # stage -> s
+    gap: Gap | None = None
+    segment: Segment | None = None
+    event: Event | None = None
+
+    @property
+    def latency_ms(self) -> float | None:
+        """Milliseconds from capture until now, for a live frame; None for files."""
+        import time
+
+        return None if self.t_capture is None else (time.monotonic() - self.t_capture) * 1e3

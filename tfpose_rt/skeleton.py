@@ -1,0 +1,65 @@
+"""The COCO-17 skeleton: names, edges, left/right pairs, tolerances, colours. Nothing else knows a joint's number."""
+
+from __future__ import annotations
+
+import numpy as np
+
+NAMES: tuple[str, ...] = (
+    "nose", "left_eye", "right_eye", "left_ear", "right_ear",
+    "left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist",
+    "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle",
+)  # fmt: skip
+INDEX: dict[str, int] = {name: i for i, name in enumerate(NAMES)}
+
+EDGES: tuple[tuple[int, int], ...] = tuple(
+    (INDEX[a], INDEX[b])
+    for a, b in (
+        ("left_ankle", "left_knee"), ("left_knee", "left_hip"),
+        ("right_ankle", "right_knee"), ("right_knee", "right_hip"),
+        ("left_hip", "right_hip"), ("left_shoulder", "left_hip"), ("right_shoulder", "right_hip"),
+        ("left_shoulder", "right_shoulder"),
+        ("left_shoulder", "left_elbow"), ("left_elbow", "left_wrist"),
+        ("right_shoulder", "right_elbow"), ("right_elbow", "right_wrist"),
+        ("nose", "left_eye"), ("nose", "right_eye"), ("left_eye", "right_eye"),
+        ("left_eye", "left_ear"), ("right_eye", "right_ear"),
+        ("left_ear", "left_shoulder"), ("right_ear", "right_shoulder"),
+    )
+)  # fmt: skip
+
+# FLIP[k] is the joint that joint k becomes in a mirrored picture.
+FLIP: tuple[int, ...] = tuple(
+    INDEX[n.replace("left", "right") if n.startswith("left") else n.replace("right", "left")] for n in NAMES
+)
+PAIRS: tuple[tuple[int, int], ...] = tuple((k, f) for k, f in enumerate(FLIP) if k < f)
+
+# Falloff per joint of the object keypoint similarity (COCO's own `kpt_oks_sigmas`).
+SIGMAS: np.ndarray = np.array(
+    [0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089]
+)  # fmt: skip
+
+UPPER: tuple[int, ...] = tuple(range(INDEX["right_wrist"] + 1))
+LOWER: tuple[int, ...] = tuple(range(INDEX["left_hip"], len(NAMES)))
+
+# Okabe-Ito colours, safe for colour-blind viewers: the person's left, right and middle. BGR, as OpenCV draws.
+LEFT_BGR, RIGHT_BGR, MIDDLE_BGR = (0, 159, 230), (178, 114, 0), (66, 228, 240)
+
+
+def side(joint: int) -> str:
+    """Which side of the person joint `joint` is on: "left", "right" or "middle"."""
+    prefix = NAMES[joint].split("_")[0]
+    return prefix if prefix in ("left", "right") else "middle"
+
+
+def oks(a: np.ndarray, b: np.ndarray, area: np.ndarray | float, sigmas: np.ndarray = SIGMAS) -> np.ndarray:
+    """Object keypoint similarity of each joint.
+
+    Args:
+        a: (..., K, 2) points in pixels.
+        b: (..., K, 2) points in pixels.
+        area: (...) person area in square pixels (COCO's mask area, or 0.53 x box area).
+        sigmas: (K,) falloffs.
+    Returns: (..., K) in [0, 1]; their mean over labelled joints is COCO's OKS.
+    """
+    squared = ((np.asarray(a, np.float64) - b) ** 2).sum(-1)
+    variance = (2 * sigmas) ** 2 * 2 * (np.asarray(area, np.float64)[..., None] + np.spacing(1))
+    return np.exp(-squared / variance)
