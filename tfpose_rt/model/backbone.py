@@ -1,0 +1,100 @@
+"""Trunks: an RGB image in [0, 1] goes in, feature maps at known strides come out. Each normalises its own input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from tfpose_rt.errors import UsageError
+from tfpose_rt.model.yolo_trunk import YoloTrunk
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class ImageNetTrunk(nn.Module):
+    """A stack of stages, some of whose outputs are the levels; input is normalised as ImageNet models expect.
+
+    Args:
+        stages: modules run one after another.
+        taps: stage index -> stride of its output.
+        channels: channels of the tapped outputs, in order.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, stages: Sequence[nn.Module], taps: dict[int, int], channels: Sequence[int]) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(stages)
+        self.taps = taps
+        self.strides = tuple(taps.values())
+        self.channels = tuple(channels)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) RGB in [0, 1] -> one map a tap, finest first."""
+        x = (x - self.mean) / self.std
+        levels = []
+        for i, stage in enumerate(self.stages):
+            x = stage(x)
+            if i in self.taps:
+                levels.append(x)
+        return levels
+
+
+def _resnet(name: str, strides: Sequence[int]) -> ImageNetTrunk:
+    import torchvision
+
+    net = getattr(torchvision.models, name)(weights=None)
+    stem = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool)
+    stages = [stem, net.layer1, net.layer2, net.layer3, net.layer4]
+    widths = {4: 64, 8: 128, 16: 256, 32: 512}
+    expansion = 1 if name in ("resnet18", "resnet34") else 4
+    index = {4: 1, 8: 2, 16: 3, 32: 4}
+    return ImageNetTrunk(stages, {index[s]: s for s in strides}, [widths[s] * expansion for s in strides])
+
+
+def _mobilenet(strides: Sequence[int]) -> ImageNetTrunk:
+    import torchvision
+
+    blocks = list(torchvision.models.mobilenet_v2(weights=None).features)
+    ends = {4: (4, 24), 8: (7, 32), 16: (14, 96), 32: (18, 320)}  # stride -> blocks up to there, channels
+    cuts = [0, *(ends[s][0] for s in strides)]
+    stages = [nn.Sequential(*blocks[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)]
+    return ImageNetTrunk(stages, dict(enumerate(strides)), [ends[s][1] for s in strides])
+
+
+def _yolo(width: int, generation: int, pose: int = 0) -> Callable[[Sequence[int]], nn.Module]:
+    def build(strides: Sequence[int]) -> nn.Module:
+        if tuple(strides) != YoloTrunk.strides:
+            raise UsageError(f"strides = {tuple(strides)}", why="a YOLO trunk has levels 8, 16, 32", fix="8, 16, 32")
+        return YoloTrunk(width, generation, pose)
+
+    return build
+
+
+# A newcomer is one line here: a function of the strides that gives a module with `strides` and `channels`.
+BACKBONES: dict[str, Callable[[Sequence[int]], nn.Module]] = {
+    "resnet18": lambda strides: _resnet("resnet18", strides),
+    "resnet50": lambda strides: _resnet("resnet50", strides),
+    "mobilenet_v2": _mobilenet,
+    "yolo11n-pose": _yolo(1, 11, pose=51),
+    "yolo26n": _yolo(1, 26),
+    "yolo26s": _yolo(2, 26),
+}
+
+
+def build_backbone(name: str, strides: Sequence[int]) -> nn.Module:
+    """The trunk called `name` with levels at `strides` (ascending).
+
+    Raises: UsageError: no such trunk, or it has no level at one of the strides.
+    """
+    if name not in BACKBONES:
+        raise UsageError(f"trunk = {name!r}", why="no such trunk", fix=", ".join(BACKBONES))
+    if not set(strides) <= {4, 8, 16, 32} or list(strides) != sorted(set(strides)):
+        raise UsageError(f"strides = {tuple(strides)}", why="levels are ascending, out of 4, 8, 16, 32", fix="8, 16, 32")
+    return BACKBONES[name](strides)
