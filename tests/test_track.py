@@ -1,0 +1,223 @@
+"""Ids on people whose paths are known: crossing, hidden, leaving, jittering, many, at uneven times."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tfpose_rt.records import Poses
+from tfpose_rt.track import Tracker, distinct
+
+# A standing person in a box of width 0.4 and height 1, x right, y down, in COCO order.
+BODY = np.array([
+    [0, 0.08], [0.03, 0.06], [-0.03, 0.06], [0.05, 0.07], [-0.05, 0.07], [0.11, 0.2], [-0.11, 0.2], [0.15, 0.35],
+    [-0.15, 0.35], [0.16, 0.48], [-0.16, 0.48], [0.08, 0.52], [-0.08, 0.52], [0.09, 0.74], [-0.09, 0.74], [0.1, 0.95],
+    [-0.1, 0.95],
+])  # fmt: skip
+
+
+def person(x: float, y: float = 100, height: float = 200) -> np.ndarray:
+    """(17, 2) px of somebody whose head is at (x, y)."""
+    return BODY * height + [x, y]
+
+
+def scene(
+    people: list[np.ndarray], pts: float, *, scores: list[float] | None = None, size: tuple[int, int] = (1280, 720),
+    joint_score: float = 0.9, box_from: str = "detector", boxes: np.ndarray | None = None,
+) -> Poses:  # fmt: skip
+    xy = np.array(people, np.float32).reshape(-1, 17, 2)
+    height = np.ptp(xy[..., 1], axis=1)[:, None] if len(xy) else np.zeros((0, 1))
+    around = np.concatenate([xy.min(1) - 0.06 * height, xy.max(1) + 0.06 * height], 1) if boxes is None else boxes
+    return Poses(
+        xy=xy,
+        scores=np.full(xy.shape[:2], joint_score, np.float32),
+        boxes=np.asarray(around, np.float32).reshape(-1, 4),
+        box_scores=np.array(scores if scores is not None else [0.9] * len(xy), np.float32),
+        pts=pts,
+        size=size,
+        box_from=[box_from] * len(xy),
+    )
+
+
+def ids(poses: Poses) -> list[int]:
+    assert poses.ids is not None
+    return poses.ids.tolist()
+
+
+def test_people_who_cross_keep_their_ids() -> None:
+    """Two walk through each other at 1.4 m/s; on the frames where one hides the other only one is found."""
+    tracker = Tracker()
+    rng = np.random.default_rng(1)
+    for i in range(120):
+        t = i / 30
+        a, b = person(200 + 165 * t), person(860 - 165 * t, 108, 190)
+        a, b = a + rng.normal(0, 1.5, a.shape), b + rng.normal(0, 1.5, b.shape)
+        hidden = abs(a[0, 0] - b[0, 0]) < 25
+        found = ids(tracker.update(scene([a] if hidden else [a, b], t)))
+        assert found == ([0] if hidden else [0, 1]), f"at {t:.2f} s"
+
+
+def test_half_a_second_behind_a_pillar_keeps_the_id() -> None:
+    tracker = Tracker(1.0)
+    for i in range(90):
+        t = i / 30
+        out = tracker.update(scene([] if 1.0 < t <= 1.5 else [person(100 + 160 * t)], t))
+        assert ids(out) == ([] if 1.0 < t <= 1.5 else [0])
+
+
+def test_an_id_ends_with_the_buffer_and_is_never_given_again() -> None:
+    tracker = Tracker(0.5)
+    assert ids(tracker.update(scene([person(300)], 0.0))) == [0]
+    assert ids(tracker.update(scene([person(300)], 0.5))) == [0]
+    back = tracker.update(scene([person(300)], 1.1))
+    assert ids(back) == [1]
+    assert back.new is not None
+    assert back.new.tolist() == [True]
+
+
+def test_one_leaves_and_another_enters_at_the_other_side() -> None:
+    tracker = Tracker()
+    seen: list[list[int]] = []
+    for i in range(90):
+        t = i / 30
+        people = [person(1000 + 300 * t)] if t < 0.9 else [person(-20 + 300 * (t - 1.2))] if t > 1.2 else []
+        seen.append(ids(tracker.update(scene(people, t))))
+    assert seen[0] == [0]
+    assert seen[-1] == [1]
+    assert {n for s in seen for n in s} == {0, 1}
+
+
+def test_reset_forgets_but_numbering_goes_on() -> None:
+    tracker = Tracker()
+    tracker.update(scene([person(300), person(700)], 0.0))
+    tracker.reset()
+    assert ids(tracker.update(scene([person(300)], 0.1))) == [2]
+
+
+def test_fifty_people_who_jitter_keep_fifty_ids() -> None:
+    rng = np.random.default_rng(3)
+    home = np.array([person(60 + 120 * (k % 10), 20 + 135 * (k // 10), 120) for k in range(50)])
+    drift = rng.normal(0, 15, (50, 1, 2))
+    tracker = Tracker()
+    first = ids(tracker.update(scene(list(home), 0.0)))
+    assert first == list(range(50))
+    for i in range(1, 40):
+        order = rng.permutation(50)
+        people = home + drift * i / 30 + rng.normal(0, 2, home.shape)
+        found = ids(tracker.update(scene(list(people[order]), i / 30)))
+        assert found == order.tolist()
+    assert tracker.ids_given == 50
+
+
+@pytest.mark.parametrize("rate", [8, 12, 30, 240])
+def test_a_runner_is_one_person_at_any_frame_rate(rate: int) -> None:
+    """A run of 5 m/s by a person of 200 px (1.75 m), arms and legs swinging."""
+    tracker = Tracker()
+    for i in range(rate):
+        t = i / rate
+        pose = person(50 + 570 * t)
+        swing = 24 * np.sin(2 * np.pi * 1.5 * t)
+        pose[[9, 16], 0] += swing
+        pose[[10, 15], 0] -= swing
+        assert ids(tracker.update(scene([pose], t))) == [0], f"frame {i}"
+
+
+def test_uneven_times_are_walked_at_even_speed() -> None:
+    """Velocity is per second: after 10 short steps, one step ten times as long still lands on the person."""
+    times = np.concatenate([np.arange(12) / 60, 12 / 60 + np.array([0.4, 0.42, 0.7])])
+    tracker = Tracker()
+    for t in times:
+        pair = [person(100 + 250 * t), person(215 + 250 * t)]  # the follower ends near where the leader was
+        assert ids(tracker.update(scene(pair, float(t)))) == [0, 1]
+
+
+def test_weak_detections_continue_a_track_but_do_not_steal_one() -> None:
+    tracker = Tracker()
+    tracker.update(scene([person(300)], 0.0))
+    assert ids(tracker.update(scene([person(302)], 0.033, scores=[0.3]))) == [0]
+    both = tracker.update(scene([person(304), person(345)], 0.066, scores=[0.9, 0.3]))
+    assert ids(both) == [0, 1]
+    # The weak one lies nearer to the track, yet the sure one is asked first.
+    tracker = Tracker()
+    tracker.update(scene([person(300)], 0.0))
+    assert ids(tracker.update(scene([person(300), person(312)], 0.033, scores=[0.3, 0.9])))[1] == 0
+
+
+def test_a_person_found_twice_is_kept_once_with_the_better_score() -> None:
+    twice = scene([person(300), person(301), person(420)], 0.0, scores=[0.6, 0.8, 0.7])
+    assert distinct(twice).tolist() == [1, 2]
+    out = Tracker().update(twice)
+    assert len(out) == 2
+    assert out.box_scores.tolist() == pytest.approx([0.8, 0.7])
+    assert len(out.box_from) == 2
+
+
+def test_nobody_is_ordinary() -> None:
+    tracker = Tracker()
+    out = tracker.update(scene([], 0.0))
+    assert (out.xy.shape, ids(out)) == ((0, 17, 2), [])
+    assert tracker.predicted(0.1).boxes.shape == (0, 4)
+
+
+def test_carried_boxes_follow_keypoints_and_velocity() -> None:
+    tracker = Tracker()
+    for i in range(4):
+        tracker.update(scene([person(300 + 90 * i / 30)], i / 30))
+    x = 300 + 90 * 4 / 30
+    pose = person(x)
+    tracker.update(scene([pose], 4 / 30, box_from="tracker", boxes=np.array([[0, 0, 50, 50]])))  # a useless crop box
+    ahead = tracker.predicted(5 / 30)
+    expected = scene([person(x + 3)], 0).boxes  # detector-like box of the person 1/30 s later
+    np.testing.assert_allclose(ahead.boxes, expected, atol=0.5)
+    np.testing.assert_allclose(ahead.scores, [0.9])
+
+
+def test_carried_boxes_do_not_grow_on_their_own() -> None:
+    """Ten seconds of frames without a detection, the model answering with the same pose: the box stays."""
+    tracker = Tracker()
+    start = tracker.update(scene([person(300)], 0.0)).boxes
+    for i in range(1, 300):
+        boxes = tracker.predicted(i / 30).boxes
+        tracker.update(scene([person(300)], i / 30, box_from="tracker", boxes=boxes))
+    np.testing.assert_allclose(tracker.predicted(10.0).boxes, start, atol=0.01)
+
+
+def test_carried_boxes_are_clipped_and_end_outside_the_picture() -> None:
+    tracker = Tracker()
+    tracker.update(scene([person(1260), person(1400)], 0.0))
+    boxes = tracker.predicted(0.03).boxes
+    assert len(boxes) == 1
+    assert boxes[0, 2] == 1279.5
+
+
+def test_the_unseen_are_carried_only_when_asked_for() -> None:
+    tracker = Tracker()
+    tracker.update(scene([person(300), person(700)], 0.0))
+    tracker.update(scene([person(300)], 0.033))
+    assert len(tracker.predicted(0.066)) == 1
+    assert len(tracker.predicted(0.066, lost=True)) == 2
+
+
+def test_a_camera_that_returns_with_another_size_keeps_ids() -> None:
+    tracker = Tracker()
+    tracker.update(scene([person(300), person(700)], 0.0))
+    small = [p / 2 for p in (person(300), person(700))]
+    assert ids(tracker.update(scene(small, 0.5, size=(640, 360)))) == [0, 1]
+
+
+def test_replay_ends_in_the_same_state() -> None:
+    """What a resumed run relies on: the outputs of a tracker, fed to a new one, give the same ids and predictions."""
+    rng = np.random.default_rng(7)
+    tracker, replayed = Tracker(), Tracker()
+    paths = rng.uniform(100, 1100, (6, 2)) * [1, 0.3]
+    speed = rng.normal(0, 150, (6, 2)) * [1, 0.2]
+    for i in range(60):
+        present = rng.random(6) > 0.15
+        people = [
+            person(*(paths[k] + speed[k] * i / 30), 150) + rng.normal(0, 1, (17, 2)) for k in range(6) if present[k]
+        ]
+        out = tracker.update(scene(people, i / 30))
+        again = replayed.update(out)
+        assert ids(again) == ids(out)
+    np.testing.assert_array_equal(tracker.predicted(2.0, lost=True).boxes, replayed.predicted(2.0, lost=True).boxes)
+    assert tracker.ids_given == replayed.ids_given
