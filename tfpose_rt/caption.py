@@ -1,0 +1,95 @@
+"""Words on a picture: text with a dark rim that is read on any background, and a panel for figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from tfpose_rt.records import Image
+
+Colour = tuple[int, int, int]  # BGR
+
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+UNICODE_FONT = int(cv2.__version__.split(".")[0]) >= 5
+DARK: Colour = (24, 24, 24)
+WHITE: Colour = (255, 255, 255)
+
+
+def banner(
+    image: Image, lines: Sequence[str | tuple[str, Colour]], *, corner: Literal["left", "right"] = "left"
+) -> Image:
+    """Lines of figures on a dark translucent panel in an upper corner.
+
+    Args:
+        image: (H, W, 3) uint8 BGR; not changed.
+        lines: texts, each with its own colour or white; a text wider than the picture is shrunk to fit.
+        corner: upper left or upper right.
+    Returns: (H, W, 3) uint8 BGR, a new image.
+    """
+    canvas = image.copy()
+    rows = [(line, WHITE) if isinstance(line, str) else line for line in lines]
+    if not rows or min(canvas.shape[:2]) < 16:
+        return canvas
+    h, w = canvas.shape[:2]
+    size = float(np.clip(min(h, w) / 36, 11, 40))
+    for _ in range(2):  # the second pass measures what the first one shrank to
+        pad = size * 0.6
+        wide = max(text_width(text, size) for text, _ in rows) + 2 * pad
+        size *= min(1.0, (w - 8) / wide, (h - 8) / (len(rows) * size * 1.5 + pad))
+    pad, step = size * 0.6, size * 1.5
+    wide = max(text_width(text, size) for text, _ in rows) + 2 * pad
+    x = 4 if corner == "left" else round(w - 4 - wide)
+    box = (x, 4, round(x + wide), round(4 + len(rows) * step + pad))
+    shade(canvas, box, 0.6)
+    for i, (text, colour) in enumerate(rows):
+        put_text(canvas, text, (x + pad, 4 + pad / 2 + (i + 0.5) * step), size, colour)
+    return canvas
+
+
+def put_text(
+    canvas: Image,
+    text: str,
+    at: tuple[float, float],
+    size: float,
+    colour: Colour,
+    *,
+    bold: bool = False,
+    rim: bool = True,
+) -> None:
+    """Write on `canvas` itself: text with a dark rim, `at` the middle of its left edge, `size` px from line to line."""
+    text = _writable(text)
+    factor, stroke = _font(size, bold)
+    (_, tall), _ = cv2.getTextSize(text, FONT, factor, stroke)
+    origin = (round(at[0]), round(at[1] + tall / 2))
+    if rim:
+        # Shifted copies, not a wider stroke: OpenCV 5 turns the stroke into a font weight with another letter spacing.
+        r = max(1, round(size / 16))
+        for dx, dy in ((-r, 0), (r, 0), (0, -r), (0, r), (-r, -r), (r, r), (-r, r), (r, -r)):
+            cv2.putText(canvas, text, (origin[0] + dx, origin[1] + dy), FONT, factor, DARK, stroke, cv2.LINE_AA)
+    cv2.putText(canvas, text, origin, FONT, factor, colour, stroke, cv2.LINE_AA)
+
+
+def _writable(text: str) -> str:
+    """The text without control characters, and in the letters the font has: OpenCV 4's knows ASCII alone."""
+    text = "".join(c if c.isprintable() else " " for c in text)
+    return text if UNICODE_FONT else text.replace("·", "|").encode("ascii", "replace").decode()
+
+
+def _font(size: float, bold: bool = False) -> tuple[float, int]:
+    """OpenCV's font factor and stroke for text of `size` px."""
+    return size / 30, max(1, round(size / 14)) + bold
+
+
+def text_width(text: str, size: float, bold: bool = False) -> float:
+    """The width in px of `text` as `put_text` writes it."""
+    return float(cv2.getTextSize(_writable(text), FONT, *_font(size, bold))[0][0])
+
+
+def shade(canvas: Image, box: tuple[int, int, int, int], share: float) -> None:
+    """Darken a rectangle of `canvas` itself by `share`."""
+    x0, y0, x1, y1 = box
+    part = canvas[max(y0, 0) : y1, max(x0, 0) : x1]
+    part[:] = cv2.convertScaleAbs(part, alpha=1 - share)
