@@ -1,0 +1,283 @@
+"""Finds what ships with the program, keeps the user's own weights, checks both. Only `fetch` touches the net.
+
+Shipped: `cuda/` and `weights/`, in a checkout beside this package, in a wheel inside it (`_assets`). The user's own: a
+store in the platform's data folder (`TFPOSE_STORE` moves it). Each folder of weights has a `manifest.toml`; a name is
+looked up in the shipped one first, then in the store's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tfpose_rt.errors import OutputError, UsageError, WeightsError
+
+PACKAGED = Path(__file__).parent / "_assets"
+ROOT = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[1]
+SUFFIXES = (".safetensors", ".pt")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One set of weights, as its manifest tells of it.
+
+    Args:
+        name: how it is asked for.
+        aliases: other names for it.
+        kind: "pose" or "detector".
+        file: name of the safetensors file, beside the manifest.
+        sha256: of that file, hex.
+        size: of that file, bytes.
+        architecture: name of a detector's architecture file, "" for poses.
+        architecture_sha256: of the architecture file.
+        licence: SPDX, or "unknown".
+        origin: who made it, and where it comes from.
+        trained_on: the data.
+        figures: measured by this project, with the command that measures them.
+        url: where `fetch` finds it; "" for what ships or was added by hand.
+        folder: the folder of its manifest; files that are fetched lie in the store.
+    """
+
+    name: str
+    kind: str
+    file: str
+    sha256: str
+    size: int
+    aliases: tuple[str, ...] = ()
+    architecture: str = ""
+    architecture_sha256: str = ""
+    licence: str = "unknown"
+    origin: str = "unknown"
+    trained_on: str = "unknown"
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    url: str = ""
+    folder: Path = Path()
+
+    @property
+    def path(self) -> Path:
+        """Where the weights lie, or would lie: beside the manifest, else in the store."""
+        beside = self.folder / self.file
+        return beside if beside.is_file() or not self.url else store_dir() / self.file
+
+
+def cuda_dir() -> Path:
+    """The folder of the CUDA sources."""
+    return ROOT / "cuda"
+
+
+def store_dir() -> Path:
+    """The folder of the user's own weights; it need not exist yet."""
+    if named := os.environ.get("TFPOSE_STORE"):
+        return Path(named).expanduser()
+    from platformdirs import user_data_path
+
+    return user_data_path("tfpose-rt", appauthor=False) / "weights"
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_manifest(folder: Path) -> list[Entry]:
+    """The entries of `folder/manifest.toml`; none where there is no such file.
+
+    Raises: WeightsError: the file is damaged.
+    """
+    file = folder / "manifest.toml"
+    if not file.is_file():
+        return []
+    known = {f.name for f in dataclasses.fields(Entry)} - {"folder"}
+    try:
+        tables: list[dict[str, Any]] = tomllib.loads(file.read_text(encoding="utf-8")).get("weights", [])
+        for table in tables:
+            table["aliases"] = tuple(table.get("aliases", ()))
+        return [Entry(**{k: v for k, v in table.items() if k in known}, folder=folder) for table in tables]
+    except (OSError, ValueError, TypeError) as error:
+        raise WeightsError(f"cannot read {file}", why=str(error), fix="tfpose-rt weights list") from error
+
+
+def entries() -> list[Entry]:
+    """Everything known: what ships, then what the user added; a name that ships wins."""
+    shipped = read_manifest(ROOT / "weights")
+    taken = {name for entry in shipped for name in (entry.name, *entry.aliases)}
+    return shipped + [entry for entry in read_manifest(store_dir()) if entry.name not in taken]
+
+
+def find(name: str) -> Entry:
+    """The entry of this name or alias.
+
+    Raises: WeightsError: nobody knows it; the message names the nearest.
+    """
+    known = {alias: entry for entry in entries() for alias in (entry.name, *entry.aliases)}
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, 1)
+    raise WeightsError(
+        f"no weights are called {name!r}",
+        why=f"known: {', '.join(known) or 'none'}",
+        fix=f"{near[0]}, or a path ending in .safetensors" if near else "tfpose-rt weights list",
+    )
+
+
+def looks_like_path(name: str) -> bool:
+    """Whether a --weights or --detector value means a file rather than a name."""
+    return name.endswith(SUFFIXES) or "/" in name or os.sep in name
+
+
+def resolve(name: str | Path) -> Path:
+    """The file behind a name or path, present and, where a manifest speaks of it, intact.
+
+    Args:
+        name: "default", "yolo-n", ...; or a path to a .safetensors or .pt file.
+    Returns: an absolute path to an existing file.
+    Raises: WeightsError: unknown, absent or altered; `fix` is the command that helps.
+    """
+    if isinstance(name, Path) or looks_like_path(name):
+        path = Path(name).expanduser()
+        if not path.is_file():
+            raise WeightsError(f"no weights at {name}", why="no such file", fix="tfpose-rt weights list")
+        if path.suffix not in SUFFIXES:
+            raise WeightsError(
+                f"cannot use {path.name}", why="not a .safetensors or .pt file", fix="tfpose-rt weights list"
+            )
+        return path.resolve()
+    entry = find(name)
+    if fault := verify(entry):
+        command = "fetch " + entry.name if entry.url else f"add FILE --name {entry.name}"
+        raise WeightsError(f"weights {entry.name!r} cannot be used", why=fault, fix=f"tfpose-rt weights {command}")
+    return entry.path.resolve()
+
+
+def verify(entry: Entry) -> str:
+    """What is wrong with the files of an entry; "" when nothing is."""
+    checks = [(entry.path, entry.sha256)]
+    if entry.architecture:
+        checks.append((entry.path.with_name(entry.architecture), entry.architecture_sha256))
+    for path, expected in checks:
+        if not path.is_file():
+            return f"{path.name} is not there"
+        if sha256(path) != expected:
+            return f"{path.name} is not the file its manifest speaks of (SHA-256 differs)"
+    return ""
+
+
+def metadata(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file.
+
+    Raises: WeightsError: the file is not one, or is cut short.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"cannot read {path.name}", why=f"not a whole safetensors file ({error})", fix="tfpose-rt weights list"
+        ) from error
+
+
+def keep(entry: Entry, files: Mapping[str, bytes], *, replace: bool = False) -> Entry:
+    """Put files and their entry into the store, each file by an atomic rename.
+
+    Raises:
+        UsageError: the name is not a plain one, or ships with the program.
+        OutputError: it is there already, or the store cannot be written.
+    """
+    if not NAME.fullmatch(entry.name):
+        raise UsageError(f"{entry.name!r} as a name", why="letters, digits, . _ - only", fix="--name NAME")
+    others = entries()
+    if any(entry.name in (other.name, *other.aliases) and other.folder != store_dir() for other in others):
+        raise UsageError(f"{entry.name!r} as a name", why="it ships with the program", fix="--name NAME")
+    if any(other.name == entry.name for other in others) and not replace:
+        raise OutputError(f"{entry.name!r} is in the store", why="nothing is replaced unasked", fix="--yes")
+    folder = store_dir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            _write(folder / name, content)
+        _write_manifest([other for other in read_manifest(folder) if other.name != entry.name] + [entry])
+    except OSError as error:
+        raise OutputError(f"cannot write {folder}", why=str(error.strerror or error), fix="--store FOLDER") from error
+    return dataclasses.replace(entry, folder=folder)
+
+
+def remove(name: str) -> Entry:
+    """Take weights out of the store; what ships stays.
+
+    Raises: UsageError: they ship with the program. WeightsError: nobody knows them.
+    """
+    entry = find(name)
+    folder = store_dir()
+    if entry.folder != folder and not (entry.url and entry.path.parent == folder):
+        raise UsageError(
+            f"{entry.name} ships with the program", why="only the store is yours to change", fix="weights list"
+        )
+    for file in filter(None, (entry.file, entry.architecture)):
+        (folder / file).unlink(missing_ok=True)  # a link goes, what it points to stays
+    if entry.folder == folder:
+        _write_manifest([other for other in read_manifest(folder) if other.name != entry.name])
+    return entry
+
+
+def fetch(url: str, expected: str, *, progress: Callable[[int], None] = lambda _: None) -> bytes:
+    """Download one file: the only place where this program opens a connection nobody typed in as a source.
+
+    Args:
+        url: https (or http) address.
+        expected: SHA-256, hex; anything else is thrown away.
+        progress: told the number of bytes of each piece.
+    Raises: WeightsError: unreachable, or not the file expected.
+    """
+    import urllib.error
+    import urllib.request
+
+    if not url.startswith(("https://", "http://")):
+        raise UsageError(f"cannot fetch {url}", why="only http and https addresses", fix="tfpose-rt weights add FILE")
+    pieces: list[bytes] = []
+    try:
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            while piece := answer.read(1 << 18):
+                pieces.append(piece)
+                progress(len(piece))
+    except (urllib.error.URLError, OSError) as error:
+        raise WeightsError(f"cannot fetch {url}", why=str(error), fix="tfpose-rt weights add FILE") from error
+    content = b"".join(pieces)
+    if hashlib.sha256(content).hexdigest() != expected.lower():
+        raise WeightsError(
+            f"fetched {url}", why="its SHA-256 is not the one expected; nothing was kept", fix="ask its maker"
+        )
+    return content
+
+
+def _write(path: Path, content: bytes) -> None:
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _write_manifest(kept: Iterable[Entry]) -> None:
+    lines: list[str] = []
+    for entry in kept:
+        lines.append("[[weights]]")
+        values = {
+            f.name: getattr(entry, f.name) for f in dataclasses.fields(entry) if f.name not in ("folder", "figures")
+        }
+        lines += [f"{k} = {json.dumps(v, ensure_ascii=False)}" for k, v in values.items() if v not in ("", ())]
+        lines.append("")
+    _write(store_dir() / "manifest.toml", "\n".join(lines).encode())
