@@ -1,0 +1,1 @@
+"""Everything that comes in and goes out: sources, sinks and the file formats."""

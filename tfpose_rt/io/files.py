@@ -1,0 +1,152 @@
+"""Video files as a source: every frame in order, numbered as in the file, upright, at its true time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tfpose_rt.config import SourceOptions
+from tfpose_rt.errors import InputError
+from tfpose_rt.io.times import repair
+from tfpose_rt.records import Frame, Gap, Image, Segment, StreamInfo
+
+if TYPE_CHECKING:
+    from tfpose_rt.io.av_reader import Orientation, Picture
+
+MIB = 1 << 20
+
+
+class FileSource:
+    """One video file.
+
+    A picture that cannot be decoded keeps its number: it is yielded as a `Gap` with `reason="decode_error"`, and the
+    next frame's index is one higher than without it. Numbers and times count from the file's first picture whatever
+    part is asked for.
+
+    Args:
+        path: the file.
+        options: `start`, `end`, `frames`, `stride`, `rotate` and `full_hash` apply.
+    Raises: InputError: missing, not readable, not a video, or without one decodable picture.
+    """
+
+    live = False
+
+    def __init__(self, path: Path, options: SourceOptions | None = None) -> None:
+        from tfpose_rt.io.av_reader import AvReader, clockwise, from_degrees
+
+        check_readable(path)
+        self._options = options = options or SourceOptions()
+        self._reader = reader = AvReader(path)
+        rotated = options.rotate != "auto"
+        self._turn: Orientation = from_degrees(int(options.rotate)) if rotated else reader.orientation
+        width, height = reader.size
+        self.ended = "eof"
+        self.decode_errors = 0  # within the part asked for
+        self.info = StreamInfo(
+            kind="file",
+            name=path.name,
+            size=(height, width) if self._turn[0] else (width, height),
+            fps=float(reader.rate) if reader.rate else None,
+            variable=reader.variable,
+            frames=reader.frames,
+            duration=reader.duration,
+            rotation=clockwise(self._turn),
+            codec=reader.codec,
+            sha256=file_hash(path, whole=options.full_hash),
+            detail={"time_base": str(reader.time_base), "time_base_kind": "container"},
+        )
+
+    def __iter__(self) -> Iterator[Frame | Gap | Segment]:
+        """Frames and gaps of the part asked for."""
+        options, index, previous = self._options, 0, 0.0
+        begin, stop = options.frames or (0, None)
+        first: int | None = None  # index of the first frame handed on: what --stride counts from
+        size = self._reader.size
+        for picture, pts, fixed in repair(self._stamps(), 1.0 / (self.info.fps or 30.0)):
+            for message in picture.lost:
+                if index >= begin and pts >= (options.start or 0.0):
+                    yield self._lost(message, index, previous, pts)
+                index += 1
+            if (stop is not None and index >= stop) or (options.end is not None and pts >= options.end):
+                self.ended = "limit"
+                return
+            if index >= begin and pts >= (options.start or 0.0) - 1e-6:
+                first = index if first is None else first
+                if (picture.frame.width, picture.frame.height) != size:
+                    size = (picture.frame.width, picture.frame.height)
+                    yield Segment(size=(size[1], size[0]) if self._turn[0] else size, fps=self.info.fps)
+                if (index - first) % options.stride == 0:
+                    yield Frame(index=index, pts=pts, image=self._image(picture), seq=index, pts_fixed=fixed)
+            index, previous = index + 1, pts
+        for message in self._reader.trailing:
+            if index >= begin and (stop is None or index < stop):
+                yield self._lost(message, index, previous, previous)
+            index += 1
+        self._finish(index, previous, first)
+
+    def _stamps(self) -> Iterator[tuple[Picture, float | None]]:
+        return ((picture, picture.stamp) for picture in self._reader)
+
+    def _image(self, picture: Picture) -> Image:
+        from tfpose_rt.io.av_reader import to_bgr
+
+        return to_bgr(picture.frame, self._turn)
+
+    def _lost(self, message: str, index: int, start: float, end: float) -> Gap:
+        self.decode_errors += 1
+        return Gap(reason="decode_error", t_start=start, t_end=end, seq_from=index, seq_to=index, detail=message)
+
+    def _finish(self, index: int, last: float, first: int | None) -> None:
+        """Decide how the file ended: whole, cut short, or damaged on the way."""
+        expected, duration = self.info.frames, self.info.duration
+        if expected is not None:
+            short = self._reader.packets < expected
+        else:  # no count: one second covers a container's rounding and an odd last frame
+            short = duration is not None and last + 1.0 / (self.info.fps or 30.0) < duration - 1.0
+        if short:
+            self.ended = "early_eof"
+        elif self.decode_errors:
+            self.ended = "decode_error"
+        if first is None:
+            raise InputError(
+                f"no frame of {self.info.name} lies in the part asked for",
+                why=f"it has {index} frames, {last:.3f} s",
+                fix="another --start, --end or --frames",
+            )
+
+    def close(self) -> None:
+        """Release the file."""
+        self._reader.close()
+
+
+def check_readable(path: Path) -> None:
+    """Raise InputError, with the next step, unless `path` is a file with bytes that this user may read."""
+    try:
+        if path.is_dir():
+            raise InputError(f"{path.name} is a folder", why="a file is needed here", fix=f"'{path.name}/*.mp4'")
+        if path.stat().st_size == 0:
+            raise InputError(f"{path.name} is empty", why="it has 0 bytes", fix="copy or record it again")
+        with path.open("rb") as file:
+            file.read(1)
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist", why="no such file", fix="check the path") from error
+    except PermissionError as error:
+        raise InputError(f"{path.name} cannot be read", why="no permission", fix=f"chmod u+r {path.name}") from error
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise InputError(f"{path.name} cannot be read", why=why, fix="check the disk") from error
+
+
+def file_hash(path: Path, *, whole: bool = False) -> str:
+    """SHA-256 in hex over the first MiB, the last MiB and the size as 8 bytes, or over the whole file."""
+    digest, size = hashlib.sha256(), path.stat().st_size
+    with path.open("rb") as file:
+        if whole:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        digest.update(file.read(MIB))
+        file.seek(max(0, size - MIB))
+        digest.update(file.read(MIB))
+    digest.update(size.to_bytes(8, "little"))
+    return digest.hexdigest()

@@ -1,0 +1,127 @@
+"""Raw MJPEG on a pipe: JPEG pictures one after the other, as `ffmpeg -f mjpeg -` and camera tools write them."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import numpy as np
+
+from tfpose_rt.config import SourceOptions
+from tfpose_rt.errors import InputError
+from tfpose_rt.io.images import decode_image
+from tfpose_rt.records import Frame, Gap, Image, Segment, StreamInfo
+
+CHUNK = 1 << 16
+LARGEST = 64 << 20  # bytes of one JPEG; more means that this is not MJPEG
+
+
+class MjpegSource:
+    """JPEG pictures read from a pipe, every one of them.
+
+    A pipe carries no times: with `options.fps` frame i is at i / fps, otherwise a frame's time is its arrival on the
+    monotonic clock, counted from the first.
+
+    Args:
+        pipe: a binary file; standard input when not given.
+        options: `fps`, `start`, `end`, `frames` and `stride` apply.
+    Raises: InputError: no JPEG arrives before the pipe ends.
+    """
+
+    live = False
+
+    def __init__(self, pipe: BinaryIO | None = None, options: SourceOptions | None = None) -> None:
+        self._options = options or SourceOptions()
+        self.decode_errors = 0
+        self.ended = "eof"
+        self._jpegs = split_jpegs(pipe or sys.stdin.buffer)
+        data = next(self._jpegs, None)
+        image = None if data is None else decode_image(np.frombuffer(data, np.uint8))
+        if data is None or image is None:
+            raise InputError("no picture on standard input", why="no JPEG came", fix="ffmpeg -i IN -f mjpeg - | …")
+        self._first: bytes | None = data
+        self._begin = time.monotonic()
+        self.info = StreamInfo(
+            kind="stdin", name="stdin", size=(image.shape[1], image.shape[0]), fps=self._options.fps, codec="mjpeg",
+            variable=self._options.fps is None, detail={"time_base_kind": "monotonic"},
+        )  # fmt: skip
+
+    def _pictures(self) -> Iterator[tuple[float, Image | None]]:
+        """Time and picture; None for a picture that cannot be decoded."""
+        fps, last = self._options.fps, -1e-6
+        data, self._first = self._first, None
+        index = 0
+        while data is not None:
+            arrival = 0.0 if index == 0 else time.monotonic() - self._begin
+            pts = index / fps if fps else max(arrival, last + 1e-6)  # strictly increasing, however fast they come
+            yield round(pts, 6), decode_image(np.frombuffer(data, np.uint8))
+            last, index = pts, index + 1
+            data = next(self._jpegs, None)
+
+    def __iter__(self) -> Iterator[Frame | Gap | Segment]:
+        """Frames, and a gap for each picture that cannot be decoded."""
+        options, size, first = self._options, self.info.size, None
+        begin, stop = options.frames or (0, None)
+        for index, (pts, image) in enumerate(self._pictures()):
+            if (stop is not None and index >= stop) or (options.end is not None and pts >= options.end):
+                self.ended = "limit"
+                return
+            if index < begin or pts < (options.start or 0.0):
+                continue
+            if image is None:
+                self.decode_errors += 1
+                yield Gap(reason="decode_error", t_start=pts, t_end=pts, seq_from=index, seq_to=index, detail="JPEG")
+                continue
+            if (image.shape[1], image.shape[0]) != size:
+                size = (image.shape[1], image.shape[0])
+                yield Segment(size=size, fps=options.fps)
+            first = index if first is None else first
+            if (index - first) % options.stride == 0:
+                yield Frame(index=index, pts=pts, image=image, seq=index)
+        self.ended = "decode_error" if self.decode_errors else "eof"
+
+    def close(self) -> None:
+        """The pipe belongs to whoever opened it."""
+
+
+def split_jpegs(pipe: BinaryIO) -> Iterator[bytes]:
+    """Cut a byte stream into whole JPEG pictures; bytes between pictures and a cut-off last one are left out."""
+    buffer = bytearray()
+    read = getattr(pipe, "read1", pipe.read)
+    while True:
+        start = buffer.find(b"\xff\xd8")
+        end = _end_of_jpeg(buffer, start) if start >= 0 else None
+        if end is not None:
+            yield bytes(buffer[start:end])
+            del buffer[:end]
+            continue
+        if len(buffer) > LARGEST:
+            raise InputError("standard input is not MJPEG", why="no picture ends within 64 MiB", fix="-f mjpeg")
+        chunk = read(CHUNK)
+        if not chunk:
+            return
+        buffer += chunk
+
+
+def _end_of_jpeg(data: bytearray, start: int) -> int | None:
+    """Index behind the EOI marker of the JPEG at `start`; None while bytes are missing.
+
+    Segments are stepped over by their length: a thumbnail inside one holds markers of its own.
+    """
+    at = start + 2
+    while at + 4 <= len(data):
+        if data[at] != 0xFF:
+            at += 1
+            continue
+        marker = data[at + 1]
+        if marker == 0xD9:
+            return at + 2
+        if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD7:  # stuffing, fill, restart: no length follows
+            at += 1 if marker == 0xFF else 2
+            continue
+        if marker == 0xD8:  # the picture before was cut off; this one starts a new one
+            return at
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return at + 2 if data[at : at + 2] == b"\xff\xd9" else None
