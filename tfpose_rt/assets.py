@@ -192,9 +192,7 @@ def metadata(path: Path) -> dict[str, str]:
 def keep(entry: Entry, files: Mapping[str, bytes], *, replace: bool = False) -> Entry:
     """Put files and their entry into the store, each file by an atomic rename.
 
-    Raises:
-        UsageError: the name is not a plain one, or ships with the program.
-        OutputError: it is there already, or the store cannot be written.
+    Raises: UsageError: no plain name, or one that ships. OutputError: it is there, or the store cannot be written.
     """
     if not NAME.fullmatch(entry.name):
         raise UsageError(f"{entry.name!r} as a name", why="letters, digits, . _ - only", fix="--name NAME")
@@ -227,8 +225,7 @@ def remove(name: str) -> Entry:
         )
     for file in filter(None, (entry.file, entry.architecture)):
         (folder / file).unlink(missing_ok=True)  # a link goes, what it points to stays
-    if entry.folder == folder:
-        _write_manifest([other for other in read_manifest(folder) if other.name != entry.name])
+    _write_manifest([other for other in read_manifest(folder) if other.name != entry.name])
     return entry
 
 
@@ -254,12 +251,34 @@ def fetch(url: str, expected: str, *, progress: Callable[[int], None] = lambda _
                 progress(len(piece))
     except (urllib.error.URLError, OSError) as error:
         raise WeightsError(f"cannot fetch {url}", why=str(error), fix="tfpose-rt weights add FILE") from error
-    content = b"".join(pieces)
-    if hashlib.sha256(content).hexdigest() != expected.lower():
+    if hashlib.sha256(content := b"".join(pieces)).hexdigest() != expected.lower():
         raise WeightsError(
             f"fetched {url}", why="its SHA-256 is not the one expected; nothing was kept", fix="ask its maker"
         )
     return content
+
+
+def download(entry: Entry, *, progress: Callable[[int], None] = lambda _: None) -> Path:
+    """Fetch the file of an entry into the store; its architecture, if any, is copied from beside its manifest.
+
+    Raises: WeightsError: as `fetch`, or the entry has no address. OutputError: the store cannot be written.
+    """
+    if not entry.url:
+        raise WeightsError(
+            f"{entry.name} has no address",
+            why="it ships, or was added by hand",
+            fix=f"tfpose-rt weights path {entry.name}",
+        )
+    content = fetch(entry.url, entry.sha256, progress=progress)
+    folder = store_dir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(folder / entry.file, content)
+        if entry.architecture:
+            _write(folder / entry.architecture, (entry.folder / entry.architecture).read_bytes())
+    except OSError as error:
+        raise OutputError(f"cannot write {folder}", why=str(error.strerror or error), fix="--store FOLDER") from error
+    return folder / entry.file
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -274,10 +293,9 @@ def _write(path: Path, content: bytes) -> None:
 def _write_manifest(kept: Iterable[Entry]) -> None:
     lines: list[str] = []
     for entry in kept:
-        lines.append("[[weights]]")
+        lines += ["", "[[weights]]"]
         values = {
             f.name: getattr(entry, f.name) for f in dataclasses.fields(entry) if f.name not in ("folder", "figures")
         }
         lines += [f"{k} = {json.dumps(v, ensure_ascii=False)}" for k, v in values.items() if v not in ("", ())]
-        lines.append("")
     _write(store_dir() / "manifest.toml", "\n".join(lines).encode())
