@@ -26,6 +26,7 @@ def box_ap(
     detector: str | Path = "yolo-n",
     *,
     det_size: int = 640,
+    precision: str = "fp32",
     limit: int = 0,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> dict[str, Any]:
@@ -35,6 +36,7 @@ def box_ap(
         folder: a data set as told above.
         detector: name or path.
         det_size: long side of its input, px.
+        precision: "fp32", "fp16" or "bf16".
         limit: the first so many images only; 0 = all.
         progress: told after each image.
     Returns: ap, ap50, ap75, ar100 (0..100), images, ms an image, detector, det_size, sha256.
@@ -51,7 +53,7 @@ def box_ap(
         raise InputError(
             f"no data set in {folder}", why="annotations.json is not there", fix="a folder in COCO's layout"
         )
-    person = PersonDetector(detector, det_size=det_size, conf=CONF)
+    person = PersonDetector(detector, det_size=det_size, conf=CONF, precision=precision)
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(labels))
     images = truth.loadImgs(sorted(truth.getImgIds()))[: limit or None]
@@ -79,7 +81,7 @@ def box_ap(
     return {
         "ap": ap, "ap50": ap50, "ap75": ap75, "ar100": ar,
         "images": len(images), "ms": 1e3 * seconds / max(len(images), 1),
-        "detector": person.name, "det_size": det_size, "sha256": person.sha256,
+        "detector": person.name, "det_size": det_size, "precision": precision, "sha256": person.sha256,
     }  # fmt: skip
 
 
@@ -89,10 +91,13 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--detector", default="yolo-n")
     parser.add_argument("--det-size", type=int, default=640)
+    parser.add_argument("--precision", default="fp32")
     parser.add_argument("--limit", type=int, default=0)
     given = parser.parse_args()
     try:
-        figures = box_ap(given.folder, given.detector, det_size=given.det_size, limit=given.limit)
+        figures = box_ap(
+            given.folder, given.detector, det_size=given.det_size, precision=given.precision, limit=given.limit
+        )
     except TfposeError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
