@@ -60,7 +60,7 @@ def test_kept_weights_are_found_checked_and_removed(store: Path, entry: Entry) -
     (table,) = tomllib.loads((store / "manifest.toml").read_text())["weights"]
     assert (table["sha256"], table["size"]) == (DIGEST, len(CONTENT))
     kept.path.write_bytes(CONTENT + b"!")
-    with pytest.raises(WeightsError, match=r"SHA-256 differs.*weights add FILE --name mine"):
+    with pytest.raises(WeightsError, match=r"SHA-256 differs.*weights add FILE --yes --name mine"):
         assets.resolve("mine")
     assets.remove("mine")
     assert sorted(p.name for p in store.iterdir()) == ["manifest.toml"]

@@ -98,12 +98,12 @@ def read_manifest(folder: Path) -> list[Entry]:
     file = folder / "manifest.toml"
     if not file.is_file():
         return []
-    known = {f.name for f in dataclasses.fields(Entry)} - {"folder"}
     try:
         tables: list[dict[str, Any]] = tomllib.loads(file.read_text(encoding="utf-8")).get("weights", [])
         for table in tables:
             table["aliases"] = tuple(table.get("aliases", ()))
-        return [Entry(**{k: v for k, v in table.items() if k in known}, folder=folder) for table in tables]
+        known = {f.name for f in dataclasses.fields(Entry)} - {"folder"}
+        return [Entry(**{k: table[k] for k in known & set(table)}, folder=folder) for table in tables]
     except (OSError, ValueError, TypeError) as error:
         raise WeightsError(f"cannot read {file}", why=str(error), fix="tfpose-rt weights list") from error
 
@@ -142,21 +142,21 @@ def resolve(name: str | Path) -> Path:
     Args:
         name: "default", "yolo-n", ...; or a path to a .safetensors or .pt file.
     Returns: an absolute path to an existing file.
-    Raises: WeightsError: unknown, absent or altered; `fix` is the command that helps.
+    Raises: WeightsError: unknown, absent or altered; `fix` helps.
     """
     if isinstance(name, Path) or looks_like_path(name):
         path = Path(name).expanduser()
         if not path.is_file():
             raise WeightsError(f"no weights at {name}", why="no such file", fix="tfpose-rt weights list")
         if path.suffix not in SUFFIXES:
-            raise WeightsError(
-                f"cannot use {path.name}", why="not a .safetensors or .pt file", fix="tfpose-rt weights list"
-            )
+            raise WeightsError(f"cannot use {path.name}", why="not .safetensors or .pt", fix="tfpose-rt weights list")
         return path.resolve()
     entry = find(name)
     if fault := verify(entry):
-        command = "fetch " + entry.name if entry.url else f"add FILE --name {entry.name}"
-        raise WeightsError(f"weights {entry.name!r} cannot be used", why=fault, fix=f"tfpose-rt weights {command}")
+        fix = f"tfpose-rt weights {'fetch' if entry.url else 'add FILE --yes --name'} {entry.name}"
+        if entry.folder == ROOT / "weights" and not entry.url:
+            fix = "pip install --force-reinstall tfpose-rt"
+        raise WeightsError(f"weights {entry.name!r} cannot be used", why=fault, fix=fix)
     return entry.path.resolve()
 
 
