@@ -137,12 +137,11 @@ def looks_like_path(name: str) -> bool:
 
 
 def resolve(name: str | Path) -> Path:
-    """The file behind a name or path, present and, where a manifest speaks of it, intact.
+    """The file behind a name or path, absolute, present and, where a manifest speaks of it, intact.
 
     Args:
         name: "default", "yolo-n", ...; or a path to a .safetensors or .pt file.
-    Returns: an absolute path to an existing file.
-    Raises: WeightsError: unknown, absent or altered; `fix` helps.
+    Raises: WeightsError: unknown, absent or altered; `fix` is the command that helps.
     """
     if isinstance(name, Path) or looks_like_path(name):
         path = Path(name).expanduser()
