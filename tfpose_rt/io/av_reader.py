@@ -75,6 +75,7 @@ class AvReader:
             raise InputError(f"{path.name} holds no picture", why=f"{self.errors} decoder errors", fix="another file")
         self.orientation = orientation(first.frame)
         self.size: tuple[int, int] = (first.frame.width, first.frame.height)  # W, H as stored, px
+        self.origin = first.stamp or 0.0  # container time of the first picture, s
         self._first: Picture | None = first
 
     @property

@@ -55,7 +55,7 @@ class FileSource:
             rotation=clockwise(self._turn),
             codec=reader.codec,
             sha256=file_hash(path, whole=options.full_hash),
-            detail={"time_base": str(reader.time_base), "time_base_kind": "container"},
+            detail={"time_base": str(reader.time_base), "time_base_kind": "container", "origin": reader.origin},
         )
 
     def __iter__(self) -> Iterator[Frame | Gap | Segment]:

@@ -22,19 +22,27 @@ ROTATIONS = ("auto", "0", "90", "180", "270")
 
 
 class Source(Protocol):
-    """Anything that hands out frames in order.
+    """Anything that hands out frames in order."""
 
-    Attributes:
-        info: what is known before the first frame.
-        live: newest frame wins; otherwise every frame counts.
-        ended: eof | early_eof | decode_error | source_lost | limit; final once iteration has stopped.
-        decode_errors: pictures that could not be decoded so far.
-    """
+    @property
+    def info(self) -> StreamInfo:
+        """What is known before the first frame."""
+        ...
 
-    info: StreamInfo
-    live: bool
-    ended: str
-    decode_errors: int
+    @property
+    def live(self) -> bool:
+        """Whether the newest frame wins; otherwise every frame counts."""
+        ...
+
+    @property
+    def ended(self) -> str:
+        """Eof | early_eof | decode_error | source_lost | limit; final once iteration has stopped."""
+        ...
+
+    @property
+    def decode_errors(self) -> int:
+        """Pictures that could not be decoded so far."""
+        ...
 
     def __iter__(self) -> Iterator[Frame | Gap | Segment]:
         """Frames, and what is known of those that are missing; once only."""

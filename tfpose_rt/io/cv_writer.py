@@ -1,0 +1,57 @@
+"""The second way to a video: OpenCV's MPEG-4, where FFmpeg has no H.264 encoder. Constant rate, no sound."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tfpose_rt.errors import OutputError
+from tfpose_rt.records import Image
+
+
+class CvEncoder:
+    """Encodes pictures of one size into an MP4, each at the nearest place of a constant rate.
+
+    Args:
+        part: where the result is to be.
+        size: (W, H), px.
+        rate: pictures a second.
+    Raises: OutputError: OpenCV cannot open it.
+    """
+
+    def __init__(self, part: Path, size: tuple[int, int], rate: float) -> None:
+        import cv2
+
+        self.written = 0
+        self._rate, self._size = rate, size
+        self._file = part.with_name(part.name + ".mp4")  # OpenCV picks the container by the suffix
+        part.touch()
+        self._writer = cv2.VideoWriter(str(self._file), cv2.VideoWriter.fourcc(*"mp4v"), rate, size)
+        if not self._writer.isOpened():
+            raise OutputError(f"cannot write {part.name}", why="OpenCV has no mp4v encoder", fix="pip install av")
+
+    def write(self, image: Image, seconds: float) -> None:
+        """Add a picture; it is repeated where the one after it comes late."""
+        if (image.shape[1], image.shape[0]) != self._size:
+            raise OutputError("cannot add a frame to the video", why="its size differs", fix="one size for a video")
+        missing = max(round(seconds * self._rate) - self.written, 0)
+        for _ in range(missing + 1 if self.written else 1):
+            self._writer.write(image)
+            self.written += 1
+
+    def finish(self, part: Path, path: Path, *, all_sound: bool) -> int:
+        """Complete the file and read it back."""
+        import cv2
+
+        self._writer.release()
+        count, capture = 0, cv2.VideoCapture(str(self._file))
+        while capture.grab():
+            count += 1
+        capture.release()
+        self._file.replace(part)
+        return count
+
+    def abort(self) -> None:
+        """Leave what there is."""
+        self._writer.release()
+        if self._file.exists():
+            self._file.replace(self._file.with_suffix(""))

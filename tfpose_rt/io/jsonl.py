@@ -1,0 +1,235 @@
+"""The master format, schema tfpose-rt/1: one JSON object a line; see recording.schema.json beside this file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from tfpose_rt.config import RunConfig
+from tfpose_rt.errors import InputError
+from tfpose_rt.io.parts import PartFile, SinkOptions
+from tfpose_rt.io.record_json import dumps, record_of, result_of, seconds
+from tfpose_rt.records import Result, StreamInfo
+from tfpose_rt.skeleton import EDGES, NAMES
+
+SCHEMA = "tfpose-rt/1"
+
+
+def build_header(
+    info: StreamInfo,
+    run: RunConfig,
+    *,
+    model: Mapping[str, Any] | None = None,
+    detector: Mapping[str, Any] | None = None,
+    device: str = "cpu",
+    kernel: str = "torch",
+    precision: str = "fp32",
+    score_kind: str = "raw",
+    args: Mapping[str, Any] | None = None,
+    clock_start: str | None = None,
+) -> dict[str, Any]:
+    """The header record: everything a reader needs to explain the numbers that follow.
+
+    Args:
+        info: of the open source; its name is a basename or a masked URL.
+        run: settings of the run.
+        model: name, sha256, input [w, h].
+        detector: name, sha256; conf, iou and every are added from `run`. None: whole-image boxes.
+        device: where the model ran.
+        kernel: fused | torch.
+        precision: fp32 | fp16 | bf16.
+        score_kind: calibrated | raw | none.
+        args: what the user asked for, secrets already masked.
+        clock_start: ISO time of the first frame (live).
+    """
+    source = {"kind": info.kind, "name": info.name, "sha256": info.sha256, "codec": info.codec,
+              "container_frames": info.frames, "duration_s": seconds(info.duration)}  # fmt: skip
+    found = {"name": "none", "sha256": None} if detector is None else dict(detector)
+    tracker = {"name": "oks-iou", "buffer_s": run.track_buffer} if run.track else None
+    return {
+        "type": "header",
+        "schema": SCHEMA,
+        "tool": {"name": "tfpose-rt", "version": tool_version()},
+        "created": now_iso(),
+        "source": source,
+        "size": list(info.size),
+        "rotation_applied": info.rotation,
+        "fps": {"nominal": seconds(info.fps), "measured": seconds(info.detail.get("fps_measured")),
+                "variable": info.variable},
+        "time_base": "monotonic" if info.live or info.detail.get("time_base_kind") == "monotonic" else "container",
+        "clock_start": clock_start,
+        "coords": "pixel-centre,y-down",
+        "keypoints": list(NAMES),
+        "skeleton": [list(edge) for edge in EDGES],
+        "skeleton_base": 0,
+        "left_right": "subject",
+        "score_kind": score_kind,
+        "model": dict(model or {"name": None, "sha256": None, "input": None}),
+        "detector": {**found, "conf": run.conf, "iou": run.iou, "every": run.det_every},
+        "tracker": tracker,
+        "smooth": None if run.smooth == "off" else {"name": run.smooth},
+        "device": device,
+        "kernel": kernel,
+        "precision": precision,
+        "args": dict(args or {}),
+    }  # fmt: skip
+
+
+def tool_version() -> str:
+    """The version of this package as installed."""
+    try:
+        return version("tfpose-rt")
+    except PackageNotFoundError:
+        return "0"
+
+
+def now_iso() -> str:
+    """This moment as ISO-8601 in UTC, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class JsonlSink:
+    """Writes a recording, a line for every result, flushed each second to `<name>.part`.
+
+    Args:
+        path: final name, or Path("-") for standard output.
+        header: the header record.
+        options: `full_precision`, `numbers_video` and `resume` apply.
+        overwrite: whether a finished file may be replaced.
+    Raises: OutputError: the file cannot be made; from `write` and `close` also when the disk fills up.
+    """
+
+    def __init__(
+        self, path: Path, header: Mapping[str, Any], options: SinkOptions | None = None, *, overwrite: bool = False
+    ) -> None:
+        self.path, self.written = path, 0
+        self._options = options = options or SinkOptions()
+        self._clock: float | None = None
+        self._video_frames = 0
+        keep = None
+        if options.resume is not None:
+            keep = self._kept(options.resume.last)
+        self._file = PartFile(path, overwrite=overwrite, keep=keep)
+        if keep is None:
+            self._file.write(dumps(header) + "\n")
+
+    def _kept(self, last: int) -> int:
+        """Bytes of an unfinished recording up to frame `last`; counts what they hold."""
+        reader, keep = Recording(PartFile.part(self.path)), 0
+        keep = reader.offset
+        for record in reader.records():
+            if record["type"] == "frame":
+                if record["frame"] > last:
+                    break
+                self.written += 1
+                self._video_frames += record.get("video_frame") is not None
+            elif record["type"] == "gap" and record["seq_from"] > last:
+                break
+            keep = reader.offset
+        return keep
+
+    def write(self, result: Result) -> None:
+        """Add one result."""
+        if self._clock is None and result.t_capture is not None:
+            self._clock = result.t_capture
+        video_frame = None
+        if self._options.numbers_video and result.poses is not None:
+            video_frame, self._video_frames = self._video_frames, self._video_frames + 1
+        record = record_of(result, video_frame=video_frame, full_precision=self._options.full_precision,
+                           clock=self._clock or 0.0)  # fmt: skip
+        self._file.write(dumps(record) + "\n")
+        self.written += record["type"] == "frame"
+
+    def close(self, summary: Mapping[str, Any]) -> None:
+        """Add the summary and give the file its final name."""
+        self._file.write(dumps({"type": "summary", **summary}) + "\n")
+        self._file.finish()
+
+    def abort(self) -> None:
+        """Leave `<name>.part` as it is: it can be read, converted and resumed."""
+        self._file.abort()
+
+    @classmethod
+    def last_frame(cls, path: Path) -> int | None:
+        """Index of the last complete frame record of an unfinished `path`; None when there is none."""
+        last = None
+        for record in Recording(PartFile.part(path)).records():
+            last = record["frame"] if record["type"] == "frame" else last
+        return last
+
+
+class Recording:
+    """A recording on disk, finished or cut short; iterate to get its results.
+
+    Args:
+        path: a .jsonl file or its .part; a last line that was cut off is left out.
+
+    Attributes:
+        header: the header record.
+        summary: the summary record once everything was read; None means that the run was cut short.
+        offset: bytes up to the end of the last record handed out.
+    Raises: InputError: no such file, not a recording, of a later schema, or with a damaged line in the middle.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.offset = path, 0
+        self.summary: dict[str, Any] | None = None
+        first = next(self._lines(0), None)
+        if first is None or first.get("type") != "header" or not str(first.get("schema", "")).startswith("tfpose-rt/"):
+            raise InputError(
+                f"{path.name} is not a recording", why="its first line is not a header", fix="a .jsonl file"
+            )
+        if first["schema"].split("/")[1].split(".")[0] != "1":
+            raise InputError(f"{path.name} has schema {first['schema']}", why=f"this version reads {SCHEMA}",
+                             fix="a newer tfpose-rt")  # fmt: skip
+        self.header = first
+        self._start = self.offset
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Every record after the header, the summary included; types this version does not know are left out."""
+        for record in self._lines(self._start):
+            if record.get("type") == "summary":
+                self.summary = record
+            if record.get("type") in ("frame", "gap", "segment", "event", "summary"):
+                yield record
+
+    def __iter__(self) -> Iterator[Result]:
+        """Every frame, gap, segment and event as a `Result` without image."""
+        size = (int(self.header["size"][0]), int(self.header["size"][1]))
+        for record in self.records():
+            if record["type"] == "segment":
+                size = (record["size"][0], record["size"][1])
+            if record["type"] != "summary":
+                yield result_of(record, size)
+
+    def _lines(self, start: int) -> Iterator[dict[str, Any]]:
+        try:
+            with self.path.open("rb") as file:
+                file.seek(start)
+                self.offset = start
+                for number, line in enumerate(file, 1):
+                    try:
+                        record = json.loads(line) if line.endswith(b"\n") else None
+                    except ValueError:
+                        record = None
+                    if not isinstance(record, dict):
+                        if not file.read(1):
+                            return  # cut off while it was being written
+                        raise InputError(
+                            f"{self.path.name} is damaged", why=f"line {number} is not JSON", fix="a backup"
+                        )
+                    self.offset += len(line)
+                    yield record
+        except OSError as error:
+            part = PartFile.part(self.path)
+            fix = f"the unfinished {part.name}" if part.exists() else "check the path"
+            raise InputError(f"cannot read {self.path.name}", why=error.strerror or str(error), fix=fix) from error
+
+
+def read_results(path: str | Path) -> Iterator[Result]:
+    """Results of a JSONL recording one by one, without images; see `Recording` for its header and summary."""
+    return iter(Recording(Path(path)))

@@ -1,0 +1,217 @@
+"""Where results go: one line for each format, the checks made before any work, and a thread to write on."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from tfpose_rt.errors import OutputError, UsageError
+from tfpose_rt.io.jsonl import JsonlSink
+from tfpose_rt.io.parts import PartFile, Sink, SinkOptions
+from tfpose_rt.io.tables import CsvSink
+from tfpose_rt.records import Result, StreamInfo
+
+__all__ = ["FORMATS", "SINKS", "VIDEO_SUFFIXES", "Sink", "SinkOptions", "Threaded", "check_outputs", "open_sink"]
+
+VIDEO_SUFFIXES = frozenset((".mp4", ".m4v", ".mov", ".mkv", ".webm"))
+DEPTH = 8  # results that may wait for a sink: bounded, so that a slow disk slows the run instead of filling memory
+
+
+class Factory(Protocol):
+    """How a sink for a data format is made."""
+
+    def __call__(
+        self, path: Path, header: Mapping[str, Any], options: SinkOptions | None = None, *, overwrite: bool = False
+    ) -> Sink:
+        """Open the sink."""
+        ...
+
+
+FORMATS: dict[str, Factory] = {
+    "jsonl": JsonlSink,
+    "csv": CsvSink,
+}
+SINKS: dict[str, str] = {".jsonl": "jsonl", ".csv": "csv"}  # suffix -> format
+
+
+def format_of(path: Path, format: str | None = None) -> str:
+    """The data format that `path` is to have: the one named, else by its suffix ("-" and no suffix known: JSONL).
+
+    Raises: UsageError: unknown format, or a suffix that no format has.
+    """
+    if format is not None:
+        if format not in FORMATS:
+            raise UsageError(f"unknown format {format!r}", why="no such file format", fix=", ".join(FORMATS))
+        return format
+    if str(path) == "-":
+        return "jsonl"
+    found = SINKS.get(path.suffix.lower())
+    if found is None:
+        hint = "--save-video for a video" if path.suffix.lower() in VIDEO_SUFFIXES else ", ".join(SINKS)
+        raise UsageError(f"cannot tell the format of {path.name}", why=f"suffix {path.suffix!r} has none", fix=hint)
+    return found
+
+
+def open_sink(
+    path: Path | str,
+    *,
+    format: str | None = None,
+    header: Mapping[str, Any],
+    info: StreamInfo,
+    overwrite: bool = False,
+    options: SinkOptions | None = None,
+) -> Sink:
+    """Open the sink that `path` asks for, on its own thread.
+
+    Args:
+        path: final name; "-" is standard output; a video suffix makes an overlay video.
+        format: data format, by suffix when not given.
+        header: the JSONL header record (`build_header`).
+        info: of the source.
+        overwrite: whether a finished file may be replaced.
+        options: how to write.
+    Raises: OutputError: it cannot be written. UsageError: no such format.
+    """
+    path = Path(path)
+    if format == "video" or (format is None and path.suffix.lower() in VIDEO_SUFFIXES):
+        from tfpose_rt.io.video import VideoSink
+
+        return Threaded(VideoSink(path, info, options, overwrite=overwrite))
+    return Threaded(FORMATS[format_of(path, format)](path, header, options, overwrite=overwrite))
+
+
+def check_outputs(
+    paths: Sequence[Path | str],
+    overwrite: bool = False,
+    *,
+    inputs: Sequence[Path | str] = (),
+    resume: bool = False,
+) -> None:
+    """Refuse, before anything slow starts, what could not be written at the end.
+
+    Args:
+        paths: final names; "-" is passed over.
+        overwrite: finished and unfinished files may be replaced.
+        inputs: files that must not be written to.
+        resume: unfinished files are to be continued.
+    Raises:
+        OutputError: exists, folder missing, no permission, or it is an input.
+        UsageError: the same name twice.
+    """
+    seen: set[Path] = set()
+    for path in (Path(p) for p in paths if str(p) != "-"):
+        real = path.resolve()
+        if real in seen:
+            raise UsageError(f"{path} is given twice", why="two outputs cannot share a file", fix="two names")
+        seen.add(real)
+        for source in inputs:
+            if Path(source).exists() and real == Path(source).resolve():
+                raise OutputError(f"{path} is the input", why="it would be overwritten", fix="another name")
+        _check_place(path)
+        part = PartFile.part(path)
+        if path.exists() and not overwrite:
+            raise OutputError(f"{path} exists", why="files are never replaced unasked", fix="--overwrite")
+        if part.exists() and not overwrite and not resume:
+            raise OutputError(f"{part} exists", why="a run was cut short there", fix="--resume or --overwrite")
+
+
+def _check_place(path: Path) -> None:
+    parent = path.parent
+    if not parent.is_dir():
+        raise OutputError(f"cannot write {path}", why=f"no folder {parent}", fix=f"mkdir -p {parent}")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise OutputError(f"cannot write {path}", why=f"no permission in {parent}", fix="another --out")
+    if path.is_dir() and path.suffix:
+        raise OutputError(f"cannot write {path}", why="it is a folder", fix=f"{path / 'poses'}{path.suffix}")
+
+
+class Threaded:
+    """Any sink, written to on a thread of its own through a short queue.
+
+    An error of the sink is raised by the next `write` or by `close`, once; the sink is aborted then.
+
+    Args:
+        sink: what does the writing; used by the thread alone until `close` or `abort`.
+        depth: results that may wait.
+    """
+
+    def __init__(self, sink: Sink, depth: int = DEPTH) -> None:
+        self.sink = sink
+        self._queue: queue.Queue[Result | None] = queue.Queue(depth)
+        self._error: BaseException | None = None
+        self._done = False
+        self._thread = threading.Thread(target=self._run, name=f"write {sink.path.name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def path(self) -> Path:
+        """Final name."""
+        return self.sink.path
+
+    @property
+    def written(self) -> int:
+        """Frames written so far."""
+        return self.sink.written
+
+    def write(self, result: Result) -> None:
+        """Hand over one result; waits while the queue is full."""
+        if result.t_capture is not None and "latency_ms" not in result.timings:
+            result = replace(result, timings={**result.timings, "latency_ms": result.latency_ms or 0.0})
+        self._put(result)
+
+    def close(self, summary: Mapping[str, Any]) -> None:
+        """Write what waits, then complete the file."""
+        if self._done:
+            return
+        self._put(None)
+        self._thread.join()
+        self._done = True
+        self._raise()
+        try:
+            self.sink.close(summary)
+        except BaseException:
+            self.sink.abort()
+            raise
+
+    def abort(self) -> None:
+        """Drop what waits and leave the `.part`."""
+        if self._done:
+            return
+        self._done = True
+        while self._thread.is_alive():
+            with suppress(queue.Empty):
+                self._queue.get_nowait()
+            with suppress(queue.Full):
+                self._queue.put_nowait(None)
+            self._thread.join(0.05)
+        self.sink.abort()
+
+    def _put(self, item: Result | None) -> None:
+        while True:
+            self._raise()
+            if not self._thread.is_alive():
+                return
+            with suppress(queue.Full):
+                self._queue.put(item, timeout=0.05)
+                return
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            error, self._error = self._error, None
+            self._done = True
+            self.sink.abort()
+            raise error
+
+    def _run(self) -> None:
+        while (item := self._queue.get()) is not None:
+            try:
+                self.sink.write(item)
+            except BaseException as error:  # noqa: BLE001 - handed over, never lost on the thread
+                self._error = error
+                return

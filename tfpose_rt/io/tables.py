@@ -1,0 +1,225 @@
+"""CSV and Parquet. Wide: a row for each person and frame; long: a row for each joint. Empty frames have a row too.
+
+Columns, stated once: `frame` (index in the source), `pts_s` (s), `id`, `det_score` (0..1), `x0, y0, x1, y1` (box, px),
+then x, y (px) and score (0..1) of every joint. Header and summary go to `<name>.meta.json`, or into the Parquet file.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfpose_rt.errors import InputError
+from tfpose_rt.io.chosen import chosen
+from tfpose_rt.io.parts import PartFile, SinkOptions
+from tfpose_rt.io.record_json import PIXELS, SCORES, SECONDS
+from tfpose_rt.records import BoxFrom, Poses, Result
+from tfpose_rt.skeleton import NAMES
+
+PERSON = ("id", "det_score", "x0", "y0", "x1", "y1")
+WIDE = ("frame", "pts_s", *PERSON, *(f"{name}_{part}" for name in NAMES for part in ("x", "y", "score")))
+LONG = ("frame", "pts_s", "id", "keypoint", "x", "y", "score")
+
+
+class CsvSink:
+    """Comma, dot, LF, UTF-8; flushed each second to `<name>.part`.
+
+    Args:
+        path: final name.
+        header: the header record, for `<name>.meta.json`.
+        options: `csv_layout`, `ids`, `field`, `fill`, `normalised`, `full_precision` and `resume` apply.
+        overwrite: whether finished files may be replaced.
+    """
+
+    def __init__(
+        self, path: Path, header: Mapping[str, Any], options: SinkOptions | None = None, *, overwrite: bool = False
+    ) -> None:
+        self.path, self.written = path, 0
+        self._options = options = options or SinkOptions()
+        self._columns = LONG if options.csv_layout == "long" else WIDE
+        self._header = header
+        keep = None if options.resume is None else self._kept(options.resume.last)
+        self._file = PartFile(path, overwrite=overwrite, keep=keep)
+        self._meta = PartFile(meta_path(path), overwrite=overwrite)
+        self._meta.write(self._meta_text(None))
+        self._meta.flush()
+        if keep is None:
+            self._file.write(",".join(self._columns) + "\n")
+
+    def _meta_text(self, summary: Mapping[str, Any] | None) -> str:
+        about = {
+            "layout": self._options.csv_layout,
+            "field": self._options.field,
+            "normalised": self._options.normalised,
+        }
+        return json.dumps({**about, "header": self._header, "summary": summary}, ensure_ascii=False, indent=1) + "\n"
+
+    def _kept(self, last: int) -> int:
+        keep, frames = 0, set()
+        with PartFile.part(self.path).open("rb") as file:
+            for number, line in enumerate(file):
+                if not line.endswith(b"\n") or (number and int(line.split(b",", 1)[0]) > last):
+                    break
+                keep += len(line)
+                if number:
+                    frames.add(line.split(b",", 1)[0])
+        self.written = len(frames)
+        return keep
+
+    def write(self, result: Result) -> None:
+        """Add a frame; gaps and events have no row."""
+        if result.poses is None:
+            return
+        poses = chosen(result.poses, self._options)
+        rows = _long_rows(poses) if self._columns is LONG else _wide_rows(poses)
+        places = None if self._options.full_precision else (SECONDS if self._options.normalised else PIXELS)
+        for who, numbers in rows:
+            cells = [str(result.frame), f"{result.pts:.{SECONDS}f}", *who]
+            cells += [_cell(v, SCORES if is_score else places, self._options.fill) for v, is_score in numbers]
+            self._file.write(",".join(cells) + "\n")
+        self.written += 1
+
+    def close(self, summary: Mapping[str, Any]) -> None:
+        """Give the table and its meta file their final names."""
+        self._file.finish()
+        self._meta.rewrite(self._meta_text(summary))
+        self._meta.finish()
+
+    def abort(self) -> None:
+        """Leave both `.part` files."""
+        self._file.abort()
+        self._meta.abort()
+
+    @classmethod
+    def last_frame(cls, path: Path) -> int | None:
+        """Index of the last frame known to be complete in an unfinished `path`."""
+        frames: list[int] = []
+        with PartFile.part(path).open("rb") as file:
+            next(file, None)
+            for line in file:
+                if line.endswith(b"\n") and (not frames or int(line.split(b",", 1)[0]) != frames[-1]):
+                    frames = [*frames[-1:], int(line.split(b",", 1)[0])]
+        return frames[0] if len(frames) == 2 else None  # the very last one may lack people
+
+
+def meta_path(path: Path) -> Path:
+    """Where the header of a CSV file is kept."""
+    return path.with_name(path.name + ".meta.json")
+
+
+def _wide_rows(poses: Poses) -> Iterator[tuple[list[str], list[tuple[float | None, bool]]]]:
+    """Text cells and (number, is a score) cells of every row of one frame."""
+    if not len(poses):
+        yield [""], [(None, False)] * (len(WIDE) - 3)
+    for i in range(len(poses)):
+        numbers: list[tuple[float | None, bool]] = [(float(poses.box_scores[i]), True)]
+        numbers += [(float(v), False) for v in poses.boxes[i]]
+        for k, (x, y) in enumerate(poses.xy[i]):
+            score = None if poses.scores is None else float(poses.scores[i, k])
+            numbers += [(float(x), False), (float(y), False), (score, True)]
+        yield ["" if poses.ids is None else str(poses.ids[i])], numbers
+
+
+def _long_rows(poses: Poses) -> Iterator[tuple[list[str], list[tuple[float | None, bool]]]]:
+    if not len(poses):
+        yield ["", ""], [(None, False), (None, False), (None, True)]
+    for who, numbers in _wide_rows(poses) if len(poses) else ():
+        for k, name in enumerate(NAMES):
+            yield [*who, name], numbers[5 + 3 * k : 8 + 3 * k]
+
+
+def _cell(value: float | None, places: int | None, fill: str) -> str:
+    if value is None or not np.isfinite(value):
+        return "nan" if fill == "nan" else ""
+    return repr(value) if places is None else f"{value:.{places}f}"
+
+
+def read_csv(path: Path) -> tuple[dict[str, Any] | None, Iterator[Result]]:
+    """A wide CSV file, or its .part, as the header record (None when its meta file is gone) and its results.
+
+    Raises: InputError: it cannot be read, is in the long layout, or a row is damaged.
+    """
+    meta: dict[str, Any] = {}
+    final = path.with_name(path.name.removesuffix(".part"))
+    for side in (meta_path(final), PartFile.part(meta_path(final))):
+        with suppress(OSError, ValueError):
+            meta = meta or json.loads(side.read_text(encoding="utf-8"))
+    if meta.get("normalised"):
+        raise InputError(f"{path.name} holds shares of the picture", why="--normalised made it", fix="the JSONL")
+    header = meta.get("header")
+    size = tuple(header["size"]) if header else (0, 0)
+    cut = path.suffix == ".part"
+    return header, results_of_rows(_csv_rows(path), (size[0], size[1]), path.name, cut=cut)
+
+
+def _csv_rows(path: Path) -> Iterator[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            if tuple(reader.fieldnames or ()) != WIDE:
+                raise InputError(
+                    f"{path.name} is not a wide table of poses", why="other columns", fix="--csv-layout wide"
+                )
+            for row in reader:
+                if None not in row.values():  # a last line that was cut off has fewer cells
+                    yield row
+    except OSError as error:
+        raise InputError(f"cannot read {path.name}", why=error.strerror or str(error), fix="check the path") from error
+
+
+def results_of_rows(
+    rows: Iterator[Mapping[str, Any]], size: tuple[int, int], name: str, *, cut: bool = False
+) -> Iterator[Result]:
+    """Rows of a wide table, in order, as one result for each frame.
+
+    What a table does not hold is left at its default. With `cut` the last frame, which may lack people, is left out.
+    """
+    frame: tuple[int, float] | None = None
+    people: list[Mapping[str, Any]] = []
+    seen: set[int] = set()
+    for row in rows:
+        try:
+            key = (int(row["frame"]), float(row["pts_s"]))
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{name} is damaged", why=f"a row of frame {row['frame']!r}", fix="a backup") from error
+        if frame is not None and key != frame:
+            yield _result_of_people(frame, people, size, seen)
+            people = []
+        frame = key
+        if row["det_score"] not in ("", None):
+            people.append(row)
+    if frame is not None and not cut:
+        yield _result_of_people(frame, people, size, seen)
+
+
+def _result_of_people(
+    key: tuple[int, float], people: list[Mapping[str, Any]], size: tuple[int, int], seen: set[int]
+) -> Result:
+    n = len(people)
+    values = [[row[c] for c in WIDE[3:]] for row in people]
+    table = np.array([[np.nan if v in ("", None) else float(v) for v in row] for row in values], np.float64)
+    table = table.reshape(n, len(WIDE) - 3)
+    joints = table[:, 5:].reshape(n, len(NAMES), 3)
+    ids = None if any(row["id"] in ("", None) for row in people) else np.array([int(r["id"]) for r in people], np.int64)
+    new = np.array([ids is not None and int(i) not in seen for i in (ids if ids is not None else ())], bool)
+    seen.update(() if ids is None else map(int, ids))
+    box_from: list[BoxFrom] = ["detector"] * n
+    poses = Poses(
+        xy=joints[..., :2].astype(np.float32),
+        scores=None if n and np.isnan(joints[..., 2]).all() else joints[..., 2].astype(np.float32),
+        boxes=table[:, 1:5].astype(np.float32),
+        box_scores=table[:, 0].astype(np.float32),
+        ids=ids,
+        frame=key[0],
+        pts=key[1],
+        size=size,
+        box_from=box_from,
+        new=new if ids is not None else None,
+    )
+    return Result(frame=key[0], pts=key[1], poses=poses, seq=key[0])
