@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -98,7 +99,11 @@ def load() -> Any:
         os.environ.update(SWITCHES)
         os.environ["YOLO_CONFIG_DIR"] = str(config_dir())
     with _unchanged():
-        return importlib.import_module("ultralytics.nn.tasks")
+        tasks = importlib.import_module("ultralytics.nn.tasks")
+    for handler in logging.getLogger("ultralytics").handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setStream(sys.stderr)  # stdout carries data only
+    return tasks
 
 
 def config_dir() -> Path:
@@ -248,9 +253,10 @@ def person_network(model: nn.Module, person: int, *, end_to_end: bool = False) -
             f"a network ending in {type(head).__name__}", why="it is no YOLO head", fix="--detector yolo-n"
         )
     network.end2end = end_to_end
-    network.fuse(verbose=False)
-    branches = head.one2many if head.cv2 is not None else head.one2one
-    mine = PersonHead(branches["box_head"], branches["cls_head"], head.stride.tolist(), head.reg_max, person)
+    with torch.random.fork_rng(devices=[]):
+        network.fuse(verbose=False)
+        branches = head.one2many if head.cv2 is not None else head.one2one
+        mine = PersonHead(branches["box_head"], branches["cls_head"], head.stride.tolist(), head.reg_max, person)
     mine.f, mine.i = head.f, head.i  # where it stands in the graph
     network.model[-1] = mine
     return model.eval()

@@ -1,0 +1,72 @@
+"""Loading the detector must leave the process as it was: each case runs in an interpreter of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCRIPT = """
+import json, logging, os, sys, warnings
+import cv2, numpy as np, torch
+{before}
+def state():
+    return {{
+        "torch threads": torch.get_num_threads(), "interop": torch.get_num_interop_threads(),
+        "cv2 threads": cv2.getNumThreads(), "torch print": repr(torch.tensor([1 / 3, 1e4, 1e-5])),
+        "numpy print": repr(np.array([1 / 3, 1e4, 1e-5])) + repr(np.get_printoptions()), "save": torch.save.__module__,
+        "imread": cv2.imread.__name__, "warnings": repr(warnings.filters), "seed": torch.initial_seed(),
+        "random": torch.get_rng_state().tolist(),
+        "variables": {{k: v for k, v in os.environ.items() if not k.startswith(("YOLO_", "ULTRALYTICS_"))}},
+    }}
+first = state()
+from tfpose_rt.detect import PersonDetector
+PersonDetector()
+assert "ultralytics.nn.tasks" in sys.modules
+print(json.dumps([first, state()]))
+"""
+
+
+def run(before: str, environment: dict[str, str]) -> list[dict[str, Any]]:
+    kept = {
+        k: v for k, v in os.environ.items() if not k.startswith(("YOLO_", "ULTRALYTICS_")) and k != "OMP_NUM_THREADS"
+    }
+    answer = subprocess.run(
+        [sys.executable, "-c", SCRIPT.format(before=before)],
+        env=kept | environment, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.count("\n") == 1  # no banner, no progress
+    return json.loads(answer.stdout)
+
+
+@pytest.mark.parametrize(
+    ("before", "environment", "threads"),
+    [
+        ("", {}, None),
+        ("", {"OMP_NUM_THREADS": "1"}, 1),
+        ("torch.set_num_threads(2); cv2.setNumThreads(2); np.set_printoptions(precision=3)", {}, 2),
+    ],
+)
+def test_the_process_is_as_it_was(before: str, environment: dict[str, str], threads: int | None) -> None:
+    first, then = run(before, environment)
+    assert then == first
+    if threads is not None:
+        assert then["torch threads"] == threads
+    else:
+        assert "OMP_NUM_THREADS" not in then["variables"]
+
+
+def test_the_import_alone_would_have_changed_it(tmp_path: Path) -> None:
+    """Else the test above proves nothing: plain ultralytics does set OpenCV to one thread and wraps torch.save."""
+    script = (
+        "import cv2, torch; cv2.setNumThreads(2); import ultralytics; print(cv2.getNumThreads(), torch.save.__name__)"
+    )
+    quiet = os.environ | {"YOLO_OFFLINE": "1", "YOLO_VERBOSE": "0", "YOLO_CONFIG_DIR": str(tmp_path)}
+    answer = subprocess.run([sys.executable, "-c", script], env=quiet, capture_output=True, text=True, check=True)
+    assert answer.stdout.split() == ["1", "torch_save"]
