@@ -1,0 +1,184 @@
+"""The master format: its exact text, its schema, and what a reader does with a file that was cut short."""
+
+import json
+from importlib.resources import files
+
+import jsonschema
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tfpose_rt.config import RunConfig
+from tfpose_rt.errors import InputError
+from tfpose_rt.io.jsonl import JsonlSink, Recording, build_header, read_results
+from tfpose_rt.io.parts import Resume, SinkOptions
+from tfpose_rt.io.record_json import dumps, poses_of, record_of
+from tfpose_rt.records import Event, Gap, Poses, Result, Segment, StreamInfo
+
+INFO = StreamInfo(kind="file", name="clip.mp4", size=(640, 480), fps=30.0, frames=3, duration=0.1, codec="h264")
+SUMMARY = {"complete": True, "ended": "eof", "frames": 2, "frames_expected": 3, "frames_with_people": 1, "persons": 1,
+           "ids": 1, "captured": 2, "skipped": 0, "gaps": 0, "decode_errors": 0, "duration_s": 0.1, "wall_s": 0.2,
+           "fps_mean": 10.0, "latency_ms": None, "exit_code": 0, "files": ["clip.jsonl"]}  # fmt: skip
+
+
+def header():
+    return build_header(INFO, RunConfig(), model={"name": "n", "sha256": "ab", "input": [192, 256]}, device="cpu")
+
+
+def poses(n=1, frame=0, pts=0.0, *, scores=True, ids=True, smooth=False):
+    rng = np.random.default_rng(frame * 100 + n)
+    return Poses(
+        xy=np.round(rng.uniform(-20, 700, (n, 17, 2)), 2).astype(np.float32),
+        scores=np.round(rng.uniform(0, 1, (n, 17)), 4).astype(np.float32) if scores else None,
+        boxes=np.round(rng.uniform(0, 640, (n, 4)), 2).astype(np.float32),
+        box_scores=np.round(rng.uniform(0, 1, n), 4).astype(np.float32),
+        ids=np.arange(n, dtype=np.int64) + 3 if ids else None,
+        frame=frame, pts=pts, size=(640, 480), box_from=("detector",) * n, new=np.ones(n, bool),
+        xy_smooth=np.round(rng.uniform(0, 640, (n, 17, 2)), 2).astype(np.float32) if smooth else None,
+    )  # fmt: skip
+
+
+def schema():
+    return jsonschema.Draft202012Validator(
+        json.loads(files("tfpose_rt.io").joinpath("recording.schema.json").read_text())
+    )
+
+
+def test_a_person_is_written_in_the_order_and_with_the_decimals_of_the_format():
+    xy = np.zeros((1, 17, 2), np.float32)
+    xy[0, 0] = (10.126, 20.0)
+    scores = np.full((1, 17), 0.5, np.float32)
+    one = Poses(xy=xy, scores=scores, boxes=np.array([[1, 2, 3.456, 4]], np.float32),
+                box_scores=np.array([0.87654], np.float32), ids=np.array([7]), new=np.array([True]),
+                box_from=("tracker",))  # fmt: skip
+    line = dumps(record_of(Result(frame=812, pts=27.0666666667, poses=one, seq=812)))
+    start = ('{"type":"frame","frame":812,"seq":812,"skipped":0,"pts":27.066667,"video_frame":null,"persons":[{"id":7,'
+             '"bbox":[1.0,2.0,3.46,4.0],"score":0.8765,"box_from":"tracker","pose_score":0.5,'
+             '"keypoints":[[10.13,20.0,0.5],[0.0,0.0,0.5],')  # fmt: skip
+    assert line.startswith(start)
+    assert line.endswith('[0.0,0.0,0.5]],"new":true}]}')
+
+
+def test_every_kind_of_record_obeys_the_schema(tmp_path):
+    path = tmp_path / "clip.jsonl"
+    sink = JsonlSink(path, header(), SinkOptions(numbers_video=True))
+    sink.write(Result(frame=0, pts=0.0, poses=poses(0)))
+    sink.write(Result(frame=1, pts=0.03, poses=poses(2, 1, 0.03, scores=False, ids=False, smooth=True), pts_fixed=True))
+    sink.write(Result(gap=Gap(reason="decode_error", t_start=0.03, t_end=0.1, seq_from=2, seq_to=2, detail="x")))
+    sink.write(Result(segment=Segment(size=(320, 240), fps=None)))
+    sink.write(Result(event=Event(kind="ids_reset", t=0.1)))
+    sink.write(Result(frame=3, pts=0.1, poses=poses(1, 3, 0.1), t_capture=5.5, timings={"latency_ms": 41.237}))
+    sink.close(SUMMARY)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        schema().validate(line)
+    assert [x["type"] for x in lines] == ["header", "frame", "frame", "gap", "segment", "event", "frame", "summary"]
+    assert [x["video_frame"] for x in lines if x["type"] == "frame"] == [0, 1, 2]
+    assert lines[2]["pts_fixed"] is True
+    assert lines[2]["persons"][0]["pose_score"] is None
+    assert (lines[6]["t_capture"], lines[6]["latency_ms"]) == (0.0, 41.24)
+
+
+@pytest.mark.parametrize("broken", [
+    {"type": "frame", "frame": -1, "seq": 0, "skipped": 0, "pts": 0, "video_frame": None, "persons": []},
+    {"type": "gap", "reason": "bored", "t_start": 0, "t_end": 1, "seq_from": 0},
+    {"type": "header", "schema": "tfpose-rt/1"},
+])  # fmt: skip
+def test_the_schema_refuses_what_is_wrong(broken):
+    with pytest.raises(jsonschema.ValidationError):
+        schema().validate(broken)
+
+
+def test_numbers_that_are_not_finite_become_null():
+    odd = poses(1)
+    xy = odd.xy.copy()
+    xy[0, 3] = (np.nan, np.inf)
+    bad = Poses(xy=xy, scores=odd.scores, boxes=odd.boxes, box_scores=odd.box_scores, box_from=odd.box_from)
+    line = dumps(record_of(Result(poses=bad)))
+    assert json.loads(line, parse_constant=pytest.fail)["persons"][0]["keypoints"][3][:2] == [None, None]
+
+
+@settings(deadline=None, max_examples=40)
+@given(n=st.integers(0, 4), frame=st.integers(0, 10**6), scores=st.booleans(), ids=st.booleans(), smooth=st.booleans())
+def test_poses_come_back_bit_for_bit(n, frame, scores, ids, smooth):
+    before = poses(n, frame, 1.5, scores=scores, ids=ids, smooth=smooth)
+    record = json.loads(dumps(record_of(Result(frame=frame, pts=1.5, poses=before))))
+    after = poses_of(record["persons"], frame=frame, pts=1.5, size=(640, 480))
+    for name in ("xy", "scores", "boxes", "box_scores", "ids", "xy_smooth"):
+        a, b = getattr(before, name), getattr(after, name)
+        if n == 0 and name in ("scores", "ids", "xy_smooth"):
+            continue  # nothing to tell "absent" from "none"
+        assert (a is None) == (b is None), name
+        if a is not None:
+            np.testing.assert_array_equal(a, b)
+            assert a.dtype == b.dtype
+
+
+def written(path, frames=5):
+    sink = JsonlSink(path, header())
+    for i in range(frames):
+        sink.write(Result(frame=i, pts=i / 30, poses=poses(i % 3, i, i / 30), seq=i))
+    return sink
+
+
+def test_it_is_a_part_until_it_is_complete(tmp_path):
+    path = tmp_path / "clip.jsonl"
+    sink = written(path)
+    assert not path.exists()
+    sink.close(SUMMARY)
+    assert path.exists()
+    assert not (tmp_path / "clip.jsonl.part").exists()
+
+
+@pytest.mark.parametrize("cut", [1, 2, 60])
+def test_a_last_line_that_was_cut_off_is_left_out(tmp_path, cut):
+    path = tmp_path / "clip.jsonl"
+    sink = written(path)
+    sink.abort()
+    part = tmp_path / "clip.jsonl.part"
+    part.write_bytes(part.read_bytes()[:-cut])
+    recording = Recording(part)
+    assert [r.frame for r in recording] == [0, 1, 2, 3]
+    assert recording.summary is None
+    assert JsonlSink.last_frame(path) == 3
+
+
+def test_damage_in_the_middle_is_an_error_with_its_line(tmp_path):
+    path = tmp_path / "clip.jsonl"
+    written(path).close(SUMMARY)
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([*lines[:3], "{broken\n", *lines[4:]]))
+    with pytest.raises(InputError, match="line 3"):
+        list(read_results(path))
+
+
+@pytest.mark.parametrize("text", ["", "hello\n", '{"type":"frame"}\n', '{"type":"header","schema":"tfpose-rt/2"}\n'])
+def test_what_is_not_a_recording_of_this_schema_is_refused(tmp_path, text):
+    path = tmp_path / "x.jsonl"
+    path.write_text(text)
+    with pytest.raises(InputError):
+        Recording(path)
+
+
+def test_unknown_fields_and_records_are_ignored(tmp_path):
+    path = tmp_path / "clip.jsonl"
+    written(path, 2).close(SUMMARY)
+    lines = path.read_text().splitlines()
+    frame = json.loads(lines[1]) | {"weather": "fine"}
+    path.write_text("\n".join([lines[0], json.dumps(frame), '{"type":"mood"}', *lines[2:]]) + "\n")
+    assert [r.frame for r in Recording(path)] == [0, 1]
+
+
+def test_resuming_keeps_frames_up_to_the_one_named_and_goes_on(tmp_path):
+    path = tmp_path / "clip.jsonl"
+    written(path, 5).abort()
+    sink = JsonlSink(path, header(), SinkOptions(resume=Resume(last=2, frames=3, first_pts=0.0)))
+    assert sink.written == 3
+    for i in (3, 4):
+        sink.write(Result(frame=i, pts=i / 30, poses=poses(i % 3, i, i / 30), seq=i))
+    sink.close(SUMMARY)
+    resumed = path.read_text().splitlines()[1:]
+    whole = tmp_path / "whole.jsonl"
+    written(whole, 5).close(SUMMARY)
+    assert resumed == whole.read_text().splitlines()[1:]
