@@ -138,3 +138,51 @@ class RunConfig(Config):
     background: str = "frame"  # frame | black | blur-people
     full_precision: bool = False
     source: SourceOptions = field(default_factory=SourceOptions)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig(Config):
+    """Everything a training run depends on; written beside its checkpoints as run.json."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: str = "rle"  # rle | laplace | l1
+    heatmap: bool = True  # the auxiliary branch
+    minutes: float | None = None  # of work; with `epochs`, whichever ends first
+    epochs: int = 100
+    batch: int = 64  # over all processes
+    lr: float = 5e-4  # of the transformer; the trunk gets lr * trunk_lr
+    trunk_lr: float = 0.3
+    freeze: int = 0  # the first so many modules of a YOLO trunk stay as they are
+    weight_decay: float = 1e-4
+    clip: float = 5.0  # of the gradient's norm
+    warmup: int = 200  # steps
+    ema: float = 0.9995
+    amp: str = "auto"  # auto | off | bf16
+    compile: bool = False  # torch.compile: minutes of compilation, then about 1.6 times the speed on a CPU
+    val_every: float = 10.0  # minutes
+    workers: int = 2  # threads that cut crops
+    seed: int = 0
+    sources: tuple[str, ...] = ()  # of the pack; empty = all
+    trust: tuple[str, ...] = ("lspet=0.6", "st40=0.6", "ccp=0.5")  # weight of a set's labels, 1 where not named
+    repeat: tuple[str, ...] = ("coco=2",)  # how often a set is seen in an epoch, 1 where not named
+    hold_out: bool = True  # every twentieth photograph is for validation
+
+    def __post_init__(self) -> None:
+        """Check the words."""
+        if self.loss not in ("rle", "laplace", "l1"):
+            raise UsageError(f"loss = {self.loss!r}", why="no such loss", fix="rle, laplace or l1")
+        if self.amp not in ("auto", "off", "bf16"):
+            raise UsageError(f"amp = {self.amp!r}", why="no such precision", fix="auto, off or bf16")
+        if self.batch < 1 or self.epochs < 1:
+            raise UsageError("batch and epochs are at least 1", fix="batch = 64, epochs = 100")
+
+
+def per_source(entries: tuple[str, ...]) -> dict[str, float]:
+    """("coco=2", ...) -> {"coco": 2.0}.
+
+    Raises: UsageError: an entry is not NAME=NUMBER.
+    """
+    try:
+        return {name: float(value) for name, value in (entry.split("=") for entry in entries)}
+    except ValueError as error:
+        raise UsageError(f"{entries!r}", why="not a list of SET=NUMBER", fix="coco=2") from error

@@ -124,7 +124,7 @@ class TFPose(nn.Module):
             y = (y.clamp(EPS, 1 - EPS).logit() + out[..., :2]).sigmoid()  # y^d = s(s^-1(y^{d-1}) + dy^d)
             guesses.append((y, out[..., 2:4] - 2.0, out[..., 4]))
         xy, scale, score = (torch.stack(part) for part in zip(*guesses, strict=True))
-        return Guesses(xy, SIGMA_FLOOR + (scale - 1.0).exp().clamp(max=1.0), score, memory)
+        return Guesses(xy, SIGMA_FLOOR + scale.exp().clamp(max=1.0), score, memory)
 
     def guesses(self, images: Tensor) -> Guesses:
         """Images (B, 3, H, W) -> everything training and `explain` look at."""

@@ -1,0 +1,136 @@
+"""Keypoint sets to samples: training packs (tar shards and labels.jsonl) and COCO-format folders."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from tfpose_rt.errors import InputError
+
+HUMAN = "h"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One person.
+
+    Args:
+        key: name of the annotation, for messages.
+        image: name of the photograph; people of one photograph share it and stay on one side of a split.
+        source: data set.
+        read: gives the picture, (H, W, 3) uint8 BGR.
+        box: (4,) x0, y0, x1, y1 px of the picture.
+        xy: (K, 2) px of the picture.
+        weight: (K,) how far the label is trusted, 0 = unknown.
+        area: square px; what OKS measures distances against.
+    """
+
+    key: str
+    image: str
+    source: str
+    read: Callable[[], npt.NDArray[np.uint8]]
+    box: npt.NDArray[np.float32]
+    xy: npt.NDArray[np.float32]
+    weight: npt.NDArray[np.float32]
+    area: float
+
+
+def is_validation(image: str) -> bool:
+    """Every twentieth photograph, by its name's SHA-1, is held out for choices and calibration."""
+    return int(hashlib.sha1(image.encode()).hexdigest(), 16) % 20 == 0  # noqa: S324 - a split, not a secret
+
+
+def decode(blob: bytes, key: str) -> npt.NDArray[np.uint8]:
+    """Bytes of a picture -> (H, W, 3) uint8 BGR.
+
+    Raises: InputError: not a picture.
+    """
+    image = cv2.imdecode(np.frombuffer(blob, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise InputError(f"{key} does not decode", why="its bytes are not a picture", fix="fetch the data set again")
+    return image  # type: ignore[return-value]
+
+
+def load(folder: Path, ann: Path | None = None) -> list[Sample]:
+    """All labelled people of a training pack (`labels.jsonl`) or a COCO-format folder.
+
+    Raises: InputError: neither is there, or an annotation makes no sense (the message gives file and id).
+    """
+    if (folder / "labels.jsonl").is_file():
+        return _load_pack(folder)
+    ann = ann or next(iter(sorted([*folder.glob("annotations.json"), *folder.glob("annotations/person_keypoints*.json")])), None)  # fmt: skip
+    if ann is None or not ann.is_file():
+        raise InputError(
+            f"no keypoint labels in {folder.name}",
+            why="neither labels.jsonl nor annotations.json is there",
+            fix="--ann FILE for a COCO keypoint file",
+        )
+    return _load_coco(folder, ann)
+
+
+def _load_pack(folder: Path) -> list[Sample]:
+    blobs: dict[str, bytes] = {}
+    for shard in sorted(folder.glob("*.tar")):
+        with tarfile.open(shard) as tar:
+            for member in tar:
+                handle = tar.extractfile(member)
+                if handle is not None:
+                    blobs[Path(member.name).stem] = handle.read()
+    samples = []
+    for number, line in enumerate((folder / "labels.jsonl").read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            row = json.loads(line)
+            key = row["key"]
+            points = np.array(row["keypoints"], np.float32)
+            weight = np.array(row["confidence"], np.float32) * (points[:, 2] > 0)
+            box = np.array(row["box"], np.float32)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"labels.jsonl line {number}", why=f"not a label: {error}", fix="see the pack's README") from error
+        if key not in blobs or not weight.any():
+            continue
+        samples.append(_sample(key, row["image"], row["source"], blobs[key], box, points[:, :2], weight, None))
+    return samples
+
+
+def _sample(
+    key: str, image: str, source: str, blob: bytes | Path, box: Any, xy: Any, weight: Any, area: float | None
+) -> Sample:
+    sides = box[2:] - box[:2]
+    if (sides <= 0).any():
+        raise InputError(f"annotation {key}", why="its box has no area", fix="remove it from the label file")
+
+    def read() -> npt.NDArray[np.uint8]:
+        return decode(blob if isinstance(blob, bytes) else blob.read_bytes(), key)
+
+    # 0.53 is the mean ratio of a person's mask to the box, measured on COCO
+    return Sample(key, image, source, read, box, xy, weight, area or float(sides.prod()) * 0.53)
+
+
+def _load_coco(folder: Path, ann: Path) -> list[Sample]:
+    labels = json.loads(ann.read_text(encoding="utf-8"))
+    names = {image["id"]: image["file_name"] for image in labels["images"]}
+    homes = [folder / "images", folder, *sorted(p for p in folder.iterdir() if p.is_dir())]
+    samples = []
+    for row in labels["annotations"]:
+        points = np.array(row.get("keypoints", []), np.float32)
+        if row.get("iscrowd") or not points.size or not points[2::3].any():
+            continue
+        name = names.get(row["image_id"])
+        home = next((home for home in homes if name and (home / name).is_file()), None)
+        if name is None or home is None:
+            raise InputError(f"{ann.name}: annotation {row['id']}", why=f"image {name or row['image_id']} is missing", fix=f"put it into {folder.name}/images")  # fmt: skip
+        x, y, w, h = row["bbox"]
+        box = np.array([x, y, x + w, y + h], np.float32) - 0.5  # COCO's boxes are edges, our pixels are centres
+        points = points.reshape(-1, 3)
+        weight = (points[:, 2] > 0).astype(np.float32)
+        samples.append(_sample(str(row["id"]), name, ann.stem, home / name, box, points[:, :2], weight, row["area"]))
+    return samples

@@ -1,0 +1,116 @@
+"""How good keypoints are: COCO's OKS AP through pycocotools, PCK, and how honest the scores are."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tfpose_rt import skeleton
+
+Array = npt.NDArray[Any]
+
+METRICS = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl")
+
+
+def coco_ap(truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], kind: str = "keypoints") -> dict[str, float]:
+    """COCO AP and AR as percentages.
+
+    Args:
+        truth: a COCO ground-truth dictionary.
+        results: COCO results: image_id, category_id, score, keypoints (51 numbers) or bbox.
+        kind: "keypoints" (maxDets 20, the standard sigmas) or "bbox".
+    Returns: AP, AP50, AP75, APm, APl, AR, ... in 0..100; all 0 without a result.
+    """
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    names = METRICS if kind == "keypoints" else ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR")
+    if not results:
+        return dict.fromkeys(names, 0.0)
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its table
+        coco = COCO()
+        coco.dataset = dict(truth)
+        coco.createIndex()
+        scorer = COCOeval(coco, coco.loadRes([dict(r) for r in results]), kind)
+        scorer.evaluate()
+        scorer.accumulate()
+        scorer.summarize()
+    return {name: float(value) * 100 for name, value in zip(names, scorer.stats, strict=False)}
+
+
+def person_score(scores: Array, box_scores: Array | float = 1.0, floor: float = 0.2) -> Array:
+    """Box score times the mean keypoint score above `floor`; scores (..., K) -> (...)."""
+    strong = scores > floor
+    mean = np.where(strong.any(-1), (scores * strong).sum(-1) / np.maximum(strong.sum(-1), 1), scores.mean(-1))
+    return np.asarray(mean * box_scores)
+
+
+def crop_ap(xy: Array, scores: Array, truth: Array, weight: Array, area: Array) -> dict[str, float]:
+    """COCO AP where every person is a picture of its own, as in validation on crops.
+
+    Args:
+        xy: (N, K, 2) px, scores: (N, K), truth: (N, K, 2) px, weight: (N, K) > 0 where labelled, area: (N,) px^2.
+    """
+    images = [{"id": i} for i in range(len(xy))]
+    annotations = [
+        {
+            "id": i + 1, "image_id": i, "category_id": 1, "iscrowd": 0, "area": float(area[i]),
+            "bbox": [0, 0, 1, 1], "num_keypoints": int((weight[i] > 0).sum()),
+            "keypoints": np.concatenate((truth[i], 2.0 * (weight[i] > 0)[:, None]), -1).ravel().tolist(),
+        }
+        for i in range(len(xy))
+    ]  # fmt: skip
+    people = person_score(scores)
+    results = [
+        {
+            "image_id": i, "category_id": 1, "score": float(people[i]),
+            "keypoints": np.concatenate((xy[i], scores[i][:, None]), -1).ravel().tolist(),
+        }
+        for i in range(len(xy))
+    ]  # fmt: skip
+    category = {"id": 1, "name": "person", "keypoints": list(skeleton.NAMES), "skeleton": []}
+    return coco_ap({"images": images, "annotations": annotations, "categories": [category]}, results)
+
+
+def pck(xy: Array, truth: Array, known: Array, length: Array, threshold: float) -> tuple[Array, float]:
+    """Percentage of correct keypoints.
+
+    Args:
+        xy, truth: (N, K, 2) px.
+        known: (N, K) whether the joint is labelled.
+        length: (N,) px, what distances are measured against; people of length 0 are left out.
+        threshold: share of the length within which a joint counts as right (inclusive).
+    Returns: (K,) percentage a joint (NaN where never labelled), and the percentage of all labelled joints.
+    """
+    counted = known.astype(bool) & (length > 0)[:, None]
+    right = (np.linalg.norm(xy - truth, axis=-1) <= threshold * length[:, None]) & counted
+    with np.errstate(invalid="ignore"):
+        each = 100.0 * right.sum(0) / counted.sum(0)
+    return each, 100.0 * float(right.sum()) / max(int(counted.sum()), 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Reliability:
+    """Of keypoints scored about so, how many were right: ten bins, and the mean gap weighted by their counts."""
+
+    scored: Array  # (10,) mean score in the bin
+    right: Array  # (10,) share within tolerance
+    count: Array  # (10,)
+    error: float  # expected calibration error
+
+
+def reliability(scores: Array, right: Array, bins: int = 10) -> Reliability:
+    """Calibration of scores in 0..1 against right / wrong, both flat arrays of equal length."""
+    place = np.minimum((scores * bins).astype(int), bins - 1)
+    count = np.bincount(place, minlength=bins)
+    safe = np.maximum(count, 1)
+    scored = np.bincount(place, scores, bins) / safe
+    share = np.bincount(place, right.astype(float), bins) / safe
+    error = float((np.abs(scored - share) * count).sum() / max(count.sum(), 1))
+    return Reliability(scored, share, count, error)

@@ -1,0 +1,272 @@
+"""train(): straight down the page. Exact to resume, by step; several processes through torchrun."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from tfpose_rt import skeleton
+from tfpose_rt.config import TrainConfig
+from tfpose_rt.errors import DeviceError, InputError, TfposeError
+from tfpose_rt.model.tfpose import TFPose
+from tfpose_rt.training import losses
+from tfpose_rt.training.augment import Recipe
+from tfpose_rt.training.checkpoint import Average, read, save_model, start_from, write
+from tfpose_rt.training.data import Sample, is_validation
+from tfpose_rt.training.loader import Batch, Loader, weigh
+from tfpose_rt.training.validate import validate
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a run reports while it goes on."""
+
+    step: int = 0
+    epoch: int = 0
+    done: float = 0.0  # share of the whole run, 0..1
+    seconds: float = 0.0  # of work, pauses left out
+    seen: int = 0  # crops
+    lr: float = 0.0
+    losses: dict[str, float] = dataclasses.field(default_factory=dict)
+    metrics: dict[str, float] | None = None  # after a validation
+    best: float = -1.0
+
+
+class Objective(nn.Module):
+    """The model, the branches that exist in training only, and their sum."""
+
+    def __init__(self, model: TFPose, config: TrainConfig) -> None:
+        super().__init__()
+        self.model, self.config = model, config
+        self.flow = losses.Flow() if config.loss == "rle" else None
+        self.branch = losses.HeatmapBranch(config.model) if config.heatmap else None
+        k = config.model.keypoints
+        falloff = skeleton.SIGMAS if k == len(skeleton.SIGMAS) else np.full(k, skeleton.SIGMAS.mean())
+        self.register_buffer("falloff", torch.tensor(falloff, dtype=torch.float32), False)
+        # weight of the heatmap term: the paper's beside mean L1; beside a likelihood, both start about equal
+        self.balance = 50.0 if self.branch is None or config.loss == "l1" else 4.0 / self.branch.blank_error
+        self.guess: Callable[[Tensor], Any] = torch.compile(model.guesses) if config.compile else model.guesses
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """One batch -> the terms; "loss" is what is minimised."""
+        amp = self.config.amp == "bf16" or (self.config.amp == "auto" and batch.images.is_cuda)
+        with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=amp):
+            out = self.guess(batch.images)
+        xy, sigma = out.xy.float(), out.sigma.float()
+        target, weight = batch.xy, batch.weight
+        if self.flow is not None:
+            pose = losses.residual_likelihood(xy, sigma, target, weight, self.flow)
+        elif self.config.loss == "laplace":
+            pose = losses.laplace(xy, sigma, target, weight)
+        else:
+            pose = losses.mean_l1(xy, target, weight)
+        inside = (batch.weight > 0).float()  # a joint known to be elsewhere counts as wrong, wherever the guess is
+        right = losses.oks_right(xy.detach(), target, batch.area, self.config.model.size, self.falloff) * inside  # type: ignore[arg-type]
+        first = 1 if self.config.model.start == "image" else 0  # the start pose has no score
+        score = losses.score_loss(out.score.float()[first:], right[first:], batch.known)
+        terms = {"pose": pose.sum(), "score": score.sum(), "l1": losses.mean_l1(xy[-1:], target, weight).sum()}
+        scale = 50.0 if self.config.loss == "l1" else 1.0  # keeps the score term's share alike
+        total = scale * terms["pose"] + 0.5 * terms["score"]
+        if self.branch is not None:
+            terms["heatmap"] = self.branch.loss(out.memory, target, weight)
+            total = total + self.balance * terms["heatmap"]
+        return {"loss": total, **{k: v.detach() for k, v in terms.items()}}
+
+
+def groups(objective: Objective, config: TrainConfig) -> list[dict[str, Any]]:
+    """Parameter groups: trunk and the rest, each with and without weight decay (biases, norms, start pose)."""
+    trunk = objective.model.trunk
+    frozen = list(trunk.model[: config.freeze].parameters()) if config.freeze else []  # type: ignore[index,union-attr]
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    own = {id(p) for p in trunk.parameters()}
+    split: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, p in objective.named_parameters():
+        if p.requires_grad:
+            split.setdefault((id(p) in own, p.ndim > 1 and "start" not in name and "level" not in name), []).append(p)
+    return [
+        {"params": ps, "lr": config.lr, "scale": config.trunk_lr if in_trunk else 1.0, "weight_decay": config.weight_decay if decays else 0.0}
+        for (in_trunk, decays), ps in split.items()
+    ]  # fmt: skip
+
+
+def schedule(config: TrainConfig, step: int, done: float) -> float:
+    """Learning-rate factor: linear warm-up by steps, cosine over the run down to 1 %."""
+    return min(1.0, (step + 1) / config.warmup) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0))))
+
+
+def mean_pose(samples: list[Sample], config: TrainConfig) -> Tensor:
+    """The mean of the labelled joints in their crops: (K, 2), where y^0 starts."""
+    from tfpose_rt.crop import apply, crop_matrix, fit_box
+
+    matrices = crop_matrix(fit_box(np.stack([s.box for s in samples]), config.model.size), config.model.size)
+    xy = (apply(matrices, np.stack([s.xy for s in samples])) + 0.5) / config.model.size
+    weight = np.stack([s.weight for s in samples])[..., None]
+    mean = (xy * weight).sum(0) / np.maximum(weight.sum(0), 1e-6)
+    return torch.tensor(mean.clip(0.05, 0.95), dtype=torch.float32)
+
+
+def train(
+    samples: list[Sample],
+    config: TrainConfig,
+    folder: Path,
+    *,
+    init: Path | None = None,
+    resume: bool = False,
+    device: torch.device | None = None,
+    report: Callable[[Progress], None] = lambda _: None,
+) -> Progress:
+    """Train, validate, keep the best; returns the last progress.
+
+    Args:
+        samples: all people; held-out photographs are used for validation only.
+        config: the whole recipe.
+        folder: gets run.json, log.csv, state.safetensors (to resume), last.safetensors and best.safetensors (EMA).
+        init: weights to start from: a whole TFPose or a trunk.
+        resume: go on from folder/state.safetensors, at the very batch where it ended.
+        report: called after every step and every validation.
+    Raises: InputError: no people left to train on. TfposeError: the loss is not a number any more.
+    """
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "mps":
+        raise DeviceError("training on mps", why="the backward of grid sampling is missing there", fix="--device cpu")
+    if world > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    held = [s for s in samples if is_validation(s.image)] if config.hold_out else []
+    kept = weigh([s for s in samples if not (config.hold_out and is_validation(s.image))], config)
+    if not kept:
+        raise InputError("nothing to train on", why="no labelled person of the sources asked for", fix="--sources")
+    torch.manual_seed(config.seed)
+    model = TFPose(config.model, mean_pose(kept, config)).to(device, memory_format=torch.channels_last)
+    if init is not None:
+        start_from(model, init)
+    objective = Objective(model, config).to(device)
+    optimizer = torch.optim.AdamW(groups(objective, config), betas=(0.9, 0.999), fused=True)
+    average = Average(model, config.ema)
+    progress = Progress()
+    if resume:
+        restore(folder / "state.safetensors", objective, optimizer, average, progress)
+    elif rank == 0:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "run.json").write_text(json.dumps({**dataclasses.asdict(config), "people": len(kept), "torch": torch.__version__}, indent=1))  # fmt: skip
+    network = nn.parallel.DistributedDataParallel(objective, broadcast_buffers=False) if world > 1 else objective
+    loader = Loader(kept, config, Recipe(), rank, world)
+    total = config.epochs * loader.steps_per_epoch
+    last_validation = progress.seconds
+    batches = loader.iterate(progress.step)
+    try:
+        while progress.done < 1:
+            began = time.monotonic()
+            progress.lr = set_rates(optimizer, config, progress)
+            terms = network(next(batches).to(device))
+            terms["loss"].backward()
+            norm = nn.utils.clip_grad_norm_(objective.parameters(), config.clip)
+            if not math.isfinite(float(norm)):
+                raise TfposeError(f"step {progress.step}: the gradient is not a number", why=f"loss {float(terms['loss']):.4g}", fix="--lr half of this, or --resume from the last checkpoint")  # fmt: skip
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            progress.step += 1
+            average.update(model, progress.step)
+            progress.seconds += min(time.monotonic() - began, 30.0)  # a stopped machine is not work
+            progress.seen += loader.each * world
+            progress.epoch = progress.step // loader.steps_per_epoch
+            progress.losses = {k: float(v.detach()) for k, v in terms.items()}
+            progress.done = share_done(config, progress, total, world, device)
+            progress.metrics = None
+            report(progress)
+            if progress.done >= 1 or progress.seconds - last_validation >= config.val_every * 60:
+                last_validation = progress.seconds
+                if rank == 0:
+                    checkpoint(folder, objective, optimizer, average, progress, held)
+                    report(progress)
+                if world > 1:
+                    dist.barrier()
+    except KeyboardInterrupt:
+        if rank == 0:
+            save_state(folder / "state.safetensors", objective, optimizer, average, progress)
+        raise
+    finally:
+        batches.close()  # type: ignore[attr-defined]
+    return progress
+
+
+def set_rates(optimizer: torch.optim.Optimizer, config: TrainConfig, progress: Progress) -> float:
+    """Set every group's learning rate for the coming step; the transformer's is returned."""
+    lr = config.lr * schedule(config, progress.step, progress.done)
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["scale"]
+    return lr
+
+
+def share_done(config: TrainConfig, progress: Progress, total: int, world: int, device: torch.device) -> float:
+    """How much of the run is over; the first process decides, so that all see the same learning rate."""
+    done = progress.step / total
+    if config.minutes:
+        done = max(done, progress.seconds / (config.minutes * 60))
+    if world > 1:
+        shared = torch.tensor([done], device=device)
+        dist.broadcast(shared, 0)
+        done = float(shared)
+    return done
+
+
+def checkpoint(folder: Path, objective: Objective, optimizer: torch.optim.Optimizer, average: Average, progress: Progress, held: list[Sample]) -> None:  # fmt: skip
+    """Validate the averaged weights, keep the best, save all, add a line to the log."""
+    model = TFPose(objective.model.config)
+    model.load_state_dict(average.state, strict=False)
+    device = next(objective.parameters()).device
+    progress.metrics = validate(model.to(device).eval(), held) if held else {}
+    value = progress.metrics.get("AP", float(progress.step))
+    facts = {"step": progress.step, "seen": progress.seen, "metrics": progress.metrics}
+    save_model(folder / "last.safetensors", model, facts)
+    if value > progress.best:
+        progress.best = value
+        save_model(folder / "best.safetensors", model, facts)
+    save_state(folder / "state.safetensors", objective, optimizer, average, progress)
+    row = {"step": progress.step, "seconds": round(progress.seconds), "seen": progress.seen, "lr": progress.lr, **progress.losses, **progress.metrics}
+    log = folder / "log.csv"
+    new = not log.exists()
+    with log.open("a", newline="") as file:
+        writer = csv.DictWriter(file, list(row))
+        if new:
+            writer.writeheader()
+        writer.writerow({k: round(v, 5) for k, v in row.items()})
+
+
+def save_state(path: Path, objective: Objective, optimizer: torch.optim.Optimizer, average: Average, progress: Progress) -> None:  # fmt: skip
+    """All that resuming needs: weights, moments, average, counters."""
+    tensors = {f"now.{k}": v for k, v in objective.state_dict().items()}
+    tensors |= {f"average.{k}": v for k, v in average.state.items()}
+    moments = optimizer.state_dict()["state"]
+    tensors |= {f"moment.{i}.{k}": torch.as_tensor(v) for i, entry in moments.items() for k, v in entry.items()}
+    write(path, tensors, {"progress": dataclasses.asdict(progress)})
+
+
+def restore(path: Path, objective: Objective, optimizer: torch.optim.Optimizer, average: Average, progress: Progress) -> None:  # fmt: skip
+    """The inverse of `save_state`, into objects of the same configuration."""
+    tensors, metadata = read(path)
+    objective.load_state_dict({k.removeprefix("now."): v for k, v in tensors.items() if k.startswith("now.")})
+    for k, v in average.state.items():
+        v.copy_(tensors[f"average.{k}"])
+    state = optimizer.state_dict()
+    for key, value in tensors.items():
+        if key.startswith("moment."):
+            _, index, name = key.split(".", 2)
+            state["state"].setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict(state)
+    for name, value in metadata["progress"].items():
+        setattr(progress, name, value)

@@ -1,0 +1,94 @@
+"""Run a model over labelled people, as they are cropped in use, and count."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from tfpose_rt import skeleton
+from tfpose_rt.crop import apply, crop_matrix, fit_box, invert, warp
+from tfpose_rt.model.tfpose import TFPose
+from tfpose_rt.training.data import Sample
+from tfpose_rt.training.evaluate import crop_ap, reliability
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a model said of N people: xy (N, K, 2) px of each picture, scores (N, K)."""
+
+    xy: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
+
+
+@torch.no_grad()
+def answer(
+    model: TFPose,
+    samples: Sequence[Sample],
+    *,
+    boxes: npt.NDArray[np.float32] | None = None,
+    flip: bool = False,
+    batch: int = 32,
+) -> Answers:
+    """Keypoints of every sample, cropped around its box (or around `boxes`, (N, 4)).
+
+    Args:
+        flip: average with the mirrored crop's answer, mirrored back, left and right exchanged.
+    """
+    size = model.config.size
+    device = next(model.parameters()).device
+    xy, scores = [], []
+    for first in range(0, len(samples), batch):
+        chunk = samples[first : first + batch]
+        around = np.stack([s.box for s in chunk]) if boxes is None else boxes[first : first + batch]
+        matrices = crop_matrix(fit_box(around, size), size)
+        crops = np.stack([warp(s.read(), m, size)[..., ::-1] for s, m in zip(chunk, matrices, strict=True)])
+        images = torch.from_numpy(crops).to(device).permute(0, 3, 1, 2).float().div_(255)
+        points, score = forward(model, images, flip)
+        px = points.float().cpu().numpy() * size - 0.5
+        xy.append(apply(invert(matrices), px))
+        scores.append(score.float().cpu().numpy())
+    return Answers(np.concatenate(xy).astype(np.float32), np.concatenate(scores))
+
+
+def forward(model: TFPose, images: torch.Tensor, flip: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """The model's keypoints and scores, with the flip test where asked for."""
+    points, score = model(images)
+    if flip:
+        order = list(skeleton.FLIP) if model.config.keypoints == len(skeleton.FLIP) else list(range(model.config.keypoints))
+        mirrored, other = model(images.flip(3))
+        mirrored = torch.stack((1 - mirrored[..., 0], mirrored[..., 1]), -1)[:, order]
+        points, score = (points + mirrored) / 2, (score + other[:, order]) / 2
+    return points, score
+
+
+def right_mask(xy: Any, samples: Sequence[Sample]) -> npt.NDArray[np.bool_]:
+    """(N, K) whether each answer lies within the OKS tolerance of a labelled joint."""
+    truth = np.stack([s.xy for s in samples])
+    area = np.array([s.area for s in samples])
+    labelled = np.stack([s.weight for s in samples]) > 0
+    return (skeleton.oks(xy, truth, area) > 0.5) & labelled
+
+
+def validate(model: TFPose, samples: Sequence[Sample]) -> dict[str, float]:
+    """AP as if every person were a picture, mean OKS, share of joints within tolerance, calibration error."""
+    said = answer(model, samples)
+    truth, weight = np.stack([s.xy for s in samples]), np.stack([s.weight for s in samples])
+    area = np.array([s.area for s in samples])
+    labelled = weight > 0
+    similarity = skeleton.oks(said.xy, truth, area)
+    right = right_mask(said.xy, samples)
+    ap = crop_ap(said.xy, said.scores, truth, weight, area)
+    oks = (similarity * labelled).sum(1) / np.maximum(labelled.sum(1), 1)
+    return {
+        "AP": ap["AP"],
+        "AP50": ap["AP50"],
+        "AP75": ap["AP75"],
+        "oks": float(oks.mean()) * 100,
+        "right": 100 * float(right.sum() / labelled.sum()),
+        "calibration": reliability(said.scores[labelled], right[labelled]).error,
+    }
