@@ -21,6 +21,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,31 +43,15 @@ SWITCHES: Mapping[str, str] = {
 # Its settings, complete, so that it neither rewrites the file nor fills `uuid` with a hash of the network card.
 SETTINGS: Mapping[str, Any] = {
     "settings_version": "0.0.8",
-    "datasets_dir": "datasets",
-    "weights_dir": "weights",
-    "runs_dir": "runs",
-    "uuid": "",
-    "sync": False,
-    "api_key": "",
-    "openai_api_key": "",
-    "clearml": False,
-    "comet": False,
-    "dvc": False,
-    "mlflow": False,
-    "raytune": False,
-    "tensorboard": False,
-    "wandb": False,
-    "vscode_msg": False,
-    "openvino_msg": False,
-}
+    "datasets_dir": "datasets", "weights_dir": "weights", "runs_dir": "runs",
+    "uuid": "", "sync": False, "api_key": "", "openai_api_key": "",
+    "clearml": False, "comet": False, "dvc": False, "mlflow": False, "raytune": False, "tensorboard": False,
+    "wandb": False, "vscode_msg": False, "openvino_msg": False,
+}  # fmt: skip
 # Variables that the import writes for its own sake.
 SIDE_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "NUMEXPR_MAX_THREADS",
-    "TF_CPP_MIN_LOG_LEVEL",
-    "TORCH_CPP_LOG_LEVEL",
-    "KINETO_LOG_LEVEL",
-)
+    "OMP_NUM_THREADS", "NUMEXPR_MAX_THREADS", "TF_CPP_MIN_LOG_LEVEL", "TORCH_CPP_LOG_LEVEL", "KINETO_LOG_LEVEL",
+)  # fmt: skip
 TASKS: Mapping[str, str] = {"detect": "DetectionModel", "pose": "PoseModel", "segment": "SegmentationModel"}
 
 _scratch: list[tempfile.TemporaryDirectory[str]] = []  # kept until exit, where the data folder cannot be written
@@ -106,6 +91,7 @@ def load() -> Any:
     return tasks
 
 
+@cache
 def config_dir() -> Path:
     """The folder that ultralytics takes for the user's; holds our `Ultralytics/settings.json`, all of it off.
 
@@ -130,6 +116,22 @@ def _write_settings(folder: Path) -> Path:
     part.write_text(json.dumps(SETTINGS, indent=2), encoding="utf-8")
     part.replace(file)
     return folder
+
+
+def open_switches() -> list[str]:
+    """Import it, and name what it could still do on its own; [] when it keeps quiet."""
+    load()
+    utils = importlib.import_module("ultralytics.utils")
+    events = importlib.import_module("ultralytics.utils.events").events
+    habits = {
+        "online": utils.ONLINE,
+        "usage events": events.enabled,
+        "sync": utils.SETTINGS.get("sync"),
+        "package installation": utils.AUTOINSTALL,
+        "unrestricted pickles": not utils.SAFE_LOAD,
+        "settings in the user's own folder": config_dir() not in Path(utils.SETTINGS.file).parents,
+    }
+    return [habit for habit, on in habits.items() if on]
 
 
 @contextlib.contextmanager
