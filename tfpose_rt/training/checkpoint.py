@@ -1,68 +1,15 @@
-"""Weights and training state as safetensors: tensors by name, everything else as JSON in the metadata. No pickles."""
+"""Where training starts from, and the average of where it has been."""
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
-from tfpose_rt.config import ModelConfig
 from tfpose_rt.errors import WeightsError
 from tfpose_rt.model.tfpose import TFPose
-
-
-def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and metadata (each value parsed as JSON) of a safetensors file.
-
-    Raises: WeightsError: absent, or not safetensors.
-    """
-    if not path.is_file():
-        raise WeightsError(f"no weights at {path.name}", why="the file does not exist", fix="tfpose-rt weights list")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = {k: json.loads(v) for k, v in (file.metadata() or {}).items()}
-            return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
-        raise WeightsError(f"{path.name} is not safetensors", why=str(error), fix="tfpose-rt weights list") from error
-
-
-def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
-    """Write whole or not at all: to a neighbour first, then an atomic rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    contiguous = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-    save_file(contiguous, part, {k: json.dumps(v) for k, v in metadata.items()})
-    os.replace(part, path)
-
-
-def save_model(path: Path, model: TFPose, extra: dict[str, Any], dtype: torch.dtype = torch.float16) -> None:
-    """Inference weights, half precision, with the configuration inside."""
-    state = {k: v.to(dtype) if v.is_floating_point() else v for k, v in model.state_dict().items()}
-    state["calibration"] = model.calibration.float()
-    write(path, state, {"config": model.config.to_dict(), "format": "tfpose-rt/weights-1", **extra})
-
-
-def load_model(path: Path) -> tuple[TFPose, dict[str, Any]]:
-    """A TFPose in fp32, eval mode, built from the configuration that its weights carry.
-
-    Raises: WeightsError: absent, not safetensors, not ours, or of another shape.
-    """
-    tensors, metadata = read(path)
-    if "config" not in metadata:
-        raise WeightsError(f"{path.name} is not a TFPose", why="it carries no configuration", fix="tfpose-rt weights list")
-    model = TFPose(ModelConfig.from_dict(metadata["config"]))
-    try:
-        model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
-    except RuntimeError as error:
-        why = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise WeightsError(f"{path.name} does not fit its own configuration", why=why, fix="tfpose-rt weights verify") from error
-    return model.eval(), metadata
+from tfpose_rt.model.weights import read
 
 
 def start_from(model: TFPose, path: Path) -> tuple[int, int]:

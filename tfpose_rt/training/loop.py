@@ -22,9 +22,10 @@ from tfpose_rt import skeleton
 from tfpose_rt.config import TrainConfig
 from tfpose_rt.errors import DeviceError, InputError, TfposeError
 from tfpose_rt.model.tfpose import TFPose
+from tfpose_rt.model.weights import read, save_model, write
 from tfpose_rt.training import losses
 from tfpose_rt.training.augment import Recipe
-from tfpose_rt.training.checkpoint import Average, read, save_model, start_from, write
+from tfpose_rt.training.checkpoint import Average, start_from
 from tfpose_rt.training.data import Sample, is_validation
 from tfpose_rt.training.loader import Batch, Loader, weigh
 from tfpose_rt.training.validate import validate

@@ -1,0 +1,203 @@
+"""PoseEstimator: pictures in, poses out. Detection, crops, TFPose and the way back; no threads, no tracking."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from tfpose_rt.config import RunConfig
+from tfpose_rt.errors import DeviceError, UsageError
+from tfpose_rt.records import BoxFrom, Detections, Image, Poses, frozen
+
+
+class PoseEstimator:
+    """Finds people and their keypoints in pictures.
+
+    Args:
+        run: all settings; or give them by name: `PoseEstimator(weights="default", device="cpu", det_size=416)`.
+    Raises: WeightsError, DeviceError, UsageError: what was asked for cannot be used here.
+
+    One estimator is for one thread. Attributes: `device`, `device_reason`, `kernel`, `kernel_reason`, `precision`,
+    `model` and `detector` (what they are, as the recording's header names them), `score_kind`.
+    """
+
+    def __init__(self, run: RunConfig | None = None, **options: Any) -> None:
+        self.run = dataclasses.replace(run, **options) if run is not None else RunConfig(**options)
+        from tfpose_rt import assets
+        from tfpose_rt.detect import open_detector  # before torch settings are made: ultralytics changes them
+
+        weights = assets.resolve(self.run.weights)
+        self.device, self.device_reason = choose_device(self.run.device)
+        self.precision = choose_precision(self.run.precision, self.device.type)
+        self._detector = open_detector(
+            self.run.detector, det_size=self.run.det_size, conf=self.run.conf, iou=self.run.iou, device=self.device,
+            precision=self.precision,
+        )  # fmt: skip
+        import torch
+
+        from tfpose_rt.model.weights import load_model
+        from tfpose_rt.ops.choice import kernel_choice
+
+        if self.run.threads:
+            set_threads(self.run.threads)
+        choice = kernel_choice(self.run.kernel, self.device)
+        self.kernel, self.kernel_reason = choice.name, choice.reason
+        self._dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[self.precision]
+        self._net, metadata = load_model(weights)
+        self._net = self._net.to(self.device, memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]
+        self.crop_size = self._net.config.size
+        self.model = {"name": self._net.config.name, "sha256": assets.sha256(weights), "input": list(self.crop_size)}
+        self.detector = {"name": self._detector.name, "sha256": self._detector.sha256}
+        self.score_kind = "calibrated" if metadata.get("calibrated") else "raw"
+        self.times = {"detect": 0.0, "crop": 0.0, "pose": 0.0}  # s, of the last call
+
+    def detect(self, images: Sequence[Image]) -> list[Detections]:
+        """The people of each picture, best first, at most `max_people`; within `roi` where one is set."""
+        began = time.perf_counter()
+        if self.run.roi is not None:
+            x0, y0, x1, y1 = self.run.roi
+            images = [np.ascontiguousarray(image[y0:y1, x0:x1]) for image in images]
+            if any(0 in image.shape for image in images):
+                raise UsageError(f"--roi {self.run.roi}", why="it lies outside the picture", fix="x0,y0,x1,y1 in pixels")
+        found = self._detector.detect(images)
+        if self.run.roi is not None:
+            found = [Detections(frozen(d.boxes + np.float32([x0, y0, x0, y0])), d.scores) for d in found]
+        most = self.run.max_people
+        found = [d if len(d) <= most else Detections(d.boxes[:most], d.scores[:most]) for d in found]
+        self.times["detect"] = time.perf_counter() - began
+        return found
+
+    def poses(
+        self, images: Sequence[Image], people: Sequence[Detections], box_from: BoxFrom | None = None
+    ) -> list[Poses]:
+        """Keypoints of the people in each picture; crops of several pictures share a batch.
+
+        Args:
+            images: (H, W, 3) uint8 BGR each.
+            people: boxes and scores for each picture.
+            box_from: what to write beside the boxes; the detector's own word by default.
+        Returns: one Poses a picture, without ids; rounded to what files hold (2 decimals px, 4 of scores) unless
+            `full_precision`, so that a run replayed from its recording equals the original.
+        """
+        counts = [len(d) for d in people]
+        xy = np.zeros((sum(counts), self._net.config.keypoints, 2), np.float32)
+        scores = np.zeros(xy.shape[:2], np.float32)
+        self.times["crop"] = self.times["pose"] = 0.0
+        owners = np.repeat(np.arange(len(images)), counts)
+        boxes = np.concatenate([d.boxes for d in people]) if people else np.zeros((0, 4), np.float32)
+        for first in range(0, len(owners), self.run.pose_batch):
+            part = slice(first, first + self.run.pose_batch)
+            xy[part], scores[part] = self._regress([images[i] for i in owners[part]], boxes[part])
+        ends = np.cumsum(counts)
+        word: BoxFrom = box_from or self._detector.box_from
+        return [
+            self._record(xy[end - n : end], scores[end - n : end], found, word, image)
+            for end, n, found, image in zip(ends, counts, people, images, strict=True)
+        ]
+
+    @overload
+    def predict(self, image: Image, *, color: str = "bgr") -> Poses: ...
+    @overload
+    def predict(self, image: Sequence[Image], *, color: str = "bgr") -> list[Poses]: ...
+    def predict(self, image: Image | Sequence[Image], *, color: str = "bgr") -> Poses | list[Poses]:
+        """Find the people in one picture, or in each of a list; no tracking.
+
+        Args:
+            image: (H, W, 3) uint8, or a list of such.
+            color: channel order, "bgr" (OpenCV) or "rgb".
+        Raises: ValueError: not a picture of that kind.
+        """
+        if color not in ("bgr", "rgb"):
+            raise ValueError(f'color is "bgr" or "rgb", not {color!r}')
+        images = [image] if isinstance(image, np.ndarray) else list(image)
+        if color == "rgb":
+            images = [np.ascontiguousarray(i[..., ::-1]) for i in images]
+        out = self.poses(images, self.detect(images))
+        return out[0] if isinstance(image, np.ndarray) else out
+
+    def stream(self, source: Any) -> Any:
+        """Iterate over the results of a source: a path, a camera's number, a URL, or (image, seconds) pairs."""
+        from tfpose_rt.pipeline import open_stream
+
+        return open_stream(source, self)
+
+    def _regress(self, images: list[Image], boxes: npt.NDArray[np.float32]) -> tuple[Any, Any]:
+        """One batch of crops: boxes (N, 4) -> xy (N, K, 2) px of the pictures, scores (N, K)."""
+        import torch
+
+        from tfpose_rt.crop import apply, crop_matrix, fit_box, invert, warp
+
+        began = time.perf_counter()
+        matrices = crop_matrix(fit_box(boxes, self.crop_size), self.crop_size)
+        crops = np.stack([warp(image, m, self.crop_size) for image, m in zip(images, matrices, strict=True)])
+        between = time.perf_counter()
+        with torch.inference_mode(), torch.autocast(self.device.type, self._dtype, self.precision != "fp32"):
+            batch = torch.from_numpy(crops).to(self.device, non_blocking=True)
+            rgb = batch.permute(0, 3, 1, 2).flip(1).float().div_(255).contiguous(memory_format=torch.channels_last)
+            points, scores = self._net(rgb)
+            points, scores = points.float().cpu().numpy(), scores.float().cpu().numpy()
+        self.times["crop"] += between - began
+        self.times["pose"] += time.perf_counter() - between
+        return apply(invert(matrices), points * np.float64(self.crop_size) - 0.5).astype(np.float32), scores
+
+    def _record(self, xy: Any, scores: Any, found: Detections, word: BoxFrom, image: Image) -> Poses:
+        boxes, box_scores = found.boxes, found.scores
+        if not self.run.full_precision:
+            xy, boxes = xy.round(2), boxes.round(2)
+            scores, box_scores = scores.round(4), box_scores.round(4)
+        return Poses(
+            xy=frozen(xy), scores=frozen(scores), boxes=frozen(boxes), box_scores=frozen(box_scores),
+            box_from=(word,) * len(xy), size=(image.shape[1], image.shape[0]),
+        )  # fmt: skip
+
+
+def choose_device(asked: str) -> tuple[Any, str]:
+    """The torch device for "auto", "cpu", "cuda", "cuda:N" or "mps", and why.
+
+    Raises: DeviceError: it was asked for and cannot be used; an explicit device never falls back.
+    """
+    import torch
+
+    if asked == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda"), f"auto: {torch.cuda.get_device_name()}"
+        return torch.device("cpu"), "auto: no CUDA device"
+    kind = asked.split(":")[0]
+    if kind not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"--device {asked}", why="no such device", fix="auto, cpu, cuda, cuda:N or mps")
+    if kind == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        number = asked.partition(":")[2] or "0"
+        if not number.isdecimal() or int(number) >= count:
+            why = f"torch {torch.__version__} sees {count} CUDA devices"
+            raise DeviceError(f"--device {asked} cannot be used", why=why, fix="--device cpu, or tfpose-rt doctor")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("--device mps cannot be used", why="torch finds no Apple GPU", fix="--device cpu")
+    return torch.device(asked), "asked for"
+
+
+def choose_precision(asked: str, device: str) -> str:
+    """"auto" is fp32 on the CPU and fp16 on a GPU."""
+    if asked == "auto":
+        return "fp16" if device == "cuda" else "fp32"
+    if asked not in ("fp32", "fp16", "bf16"):
+        raise UsageError(f"--precision {asked}", why="no such precision", fix="auto, fp32, fp16 or bf16")
+    if asked == "fp16" and device == "cpu":
+        raise DeviceError("--precision fp16 on the CPU", why="it is slower than fp32 there", fix="--precision fp32 or bf16")
+    return asked
+
+
+def set_threads(count: int) -> None:
+    """Threads of torch and OpenCV in this process."""
+    import cv2
+    import torch
+
+    torch.set_num_threads(count)
+    cv2.setNumThreads(count)
+
+

@@ -1,0 +1,57 @@
+"""A source made of the caller's own pictures: any iterable of (image, seconds)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from tfpose_rt.errors import InputError
+from tfpose_rt.records import Frame, Gap, Image, Segment, StreamInfo
+
+
+class PairSource:
+    """Frames from (image, seconds) pairs.
+
+    Args:
+        pairs: image (H, W, 3) uint8 BGR; seconds rising.
+    Raises: InputError: there is no first pair.
+    """
+
+    live = False
+    decode_errors = 0
+
+    def __init__(self, pairs: Iterable[tuple[Image, float]]) -> None:
+        self._pairs = iter(pairs)
+        self.ended = "eof"
+        try:
+            self._first = next(self._pairs)
+        except StopIteration:
+            raise InputError("no pictures", why="the iterable is empty", fix="(image, seconds) pairs") from None
+        image = self._first[0]
+        self.info = StreamInfo(kind="images", name="pictures", size=(image.shape[1], image.shape[0]))
+
+    def __iter__(self) -> Iterator[Frame | Gap | Segment]:
+        """One frame a pair; times are counted from the first.
+
+        Raises: ValueError: an image of another kind, or seconds that do not rise.
+        """
+        start = last = self._first[1]
+        size = self.info.size
+        index = 0
+        pair: tuple[Image, float] | None = self._first
+        while pair is not None:
+            image, t = pair
+            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+                raise ValueError(f"an image is (H, W, 3) uint8, not {image.shape} {image.dtype}")
+            if index and t <= last:
+                raise ValueError(f"seconds must rise: {t} after {last}")
+            if (image.shape[1], image.shape[0]) != size:
+                size = (image.shape[1], image.shape[0])
+                yield Segment(size=size)
+            yield Frame(index=index, pts=t - start, image=image)
+            index, last = index + 1, t
+            pair = next(self._pairs, None)
+
+    def close(self) -> None:
+        """Nothing is held."""

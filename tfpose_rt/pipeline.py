@@ -1,0 +1,378 @@
+"""stream(): source -> reader thread -> estimator thread -> whoever iterates. Tracking and smoothing live here.
+
+Files: every frame, in order, read ahead through a short queue. Live sources: the newest frame, and what was passed
+over is counted. One thread touches the model; each hand-over is bounded; an error reaches whoever iterates.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+
+from tfpose_rt.config import RunConfig
+from tfpose_rt.errors import InputError
+from tfpose_rt.io.sources import Source, open_source
+from tfpose_rt.mailbox import Mailbox
+from tfpose_rt.records import Detections, Event, Frame, Gap, Poses, Result, Segment, StreamInfo
+from tfpose_rt.smooth import Smoother
+from tfpose_rt.track import Tracker
+
+CHUNK = 4  # frames of a file that share their batches; aligned to the frame's index, so that a resumed run repeats them
+AHEAD = 8  # decoded frames that may wait for the model
+READY = 4  # results that may wait for whoever iterates
+AUTO_EVERY = 0.25  # s between detections where the interval is left to us
+LOST_SCORE = 0.3  # mean joint score under which a carried person is looked for again at once
+
+Item = Frame | Gap | Segment | Event
+
+
+class Estimator(Protocol):
+    """What the pipeline asks of whatever finds poses (PoseEstimator, or a fake with known answers)."""
+
+    run: RunConfig
+    times: dict[str, float]
+
+    def detect(self, images: list[Any]) -> list[Detections]:
+        """The people of each picture."""
+        ...
+
+    def poses(self, images: list[Any], people: list[Detections], box_from: Any = None) -> list[Poses]:
+        """Their keypoints."""
+        ...
+
+
+class Stats:
+    """Counts and stage times of a run; written by the worker, read by anybody."""
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+        self.frames = self.with_people = self.persons = self.gaps = self.skipped = 0
+        self.ids: set[int] = set()
+        self.totals: dict[str, float] = {}
+        self.recent: dict[str, deque[float]] = {}
+        self.latency: deque[float] = deque(maxlen=100_000)  # ms; what the consumer measured
+        self.last_pts = 0.0
+
+    def add(self, stage: str, seconds: float) -> None:
+        """One measurement of a stage."""
+        self.totals[stage] = self.totals.get(stage, 0.0) + seconds
+        self.recent.setdefault(stage, deque(maxlen=120)).append(seconds)
+
+    def count(self, result: Result) -> None:
+        """One result."""
+        if result.gap is not None:
+            self.gaps += 1
+        if result.poses is None:
+            return
+        self.frames += 1
+        self.skipped += result.skipped
+        self.last_pts = result.pts
+        self.persons += len(result.poses)
+        self.with_people += len(result.poses) > 0
+        if result.poses.ids is not None:
+            self.ids.update(result.poses.ids.tolist())
+
+    @property
+    def wall(self) -> float:
+        """Seconds since the run began."""
+        return time.monotonic() - self.began
+
+    def percentiles(self, values: Iterable[float]) -> dict[str, float] | None:
+        """p50, p95 and max, or None without a value."""
+        array = np.fromiter(values, float)
+        if not len(array):
+            return None
+        return {"p50": float(np.percentile(array, 50)), "p95": float(np.percentile(array, 95)), "max": float(array.max())}
+
+
+class Stream:
+    """Results of one source, in order; a context manager and an iterator. Closing frees the source and the threads.
+
+    Args:
+        source: an open source.
+        estimator: what finds the poses.
+        run: tracking, smoothing, detector interval; the estimator's own settings by default.
+        replay: poses of an unfinished recording, in order: they bring tracker and smoother to where it ended.
+        after: index of the last frame of that recording; only later frames are handed out. The source must start at
+            a multiple of CHUNK at or before it.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        estimator: Estimator,
+        run: RunConfig | None = None,
+        *,
+        replay: Iterable[Poses] = (),
+        after: int = -1,
+    ) -> None:
+        self.source, self.estimator = source, estimator
+        self.run = run or estimator.run
+        self.info: StreamInfo = source.info
+        self.stats = Stats()
+        self.ended = "user"
+        carried = self.run.det_every != 1
+        self.tracker = Tracker(self.run.track_buffer) if self.run.track or carried else None
+        self.smoother = Smoother.parse(self.run.smooth)
+        self._after = after
+        self._last: Poses | None = None
+        self._detected = -np.inf  # pts of the last detection
+        self._paused = threading.Event()
+        self._lock = threading.Lock()
+        self._events: deque[Event] = deque()
+        self._forget = False
+        for poses in replay:
+            self._track(poses)
+        self._frames: Mailbox[Item] = Mailbox(1 if source.live else AHEAD)
+        self._results: Mailbox[Result] = Mailbox(2 if source.live else READY)
+        self._threads = [
+            threading.Thread(target=self._read, name="read frames", daemon=True),
+            threading.Thread(target=self._work, name="find poses", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def __enter__(self) -> Stream:
+        """The stream itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    def __iter__(self) -> Iterator[Result]:
+        """Every result until the source ends or the stream is closed.
+
+        Raises: whatever the source or the model raised, once all results before it are read.
+        """
+        while True:
+            taken = self._results.get()
+            if taken is None:
+                return
+            self.stats.count(taken.item)
+            yield taken.item
+
+    def close(self) -> None:
+        """End the run: threads stop, the source is released. Safe to call twice."""
+        self._frames.close()
+        self._results.close()
+        self.source.close()
+        for thread in self._threads:
+            thread.join(5.0)
+
+    def pause(self, on: bool) -> None:
+        """Freeze the model; frames that arrive meanwhile are passed over, and a gap says so afterwards."""
+        if on:
+            self._paused.set()
+        else:
+            self._paused.clear()
+
+    @property
+    def paused(self) -> bool:
+        """Whether the model is frozen."""
+        return self._paused.is_set()
+
+    def forget_ids(self) -> None:
+        """Give everybody a new id from the next frame on; an `ids_reset` event marks the place."""
+        with self._lock:
+            self._forget = True
+
+    def mark(self, event: Event) -> None:
+        """Put an event (a recording started, a snapshot) into the results, in its place in time."""
+        with self._lock:
+            self._events.append(event)
+
+    def _read(self) -> None:
+        """Reader thread: source to mailbox; the end of the source, or its error, travels the same way."""
+        error: BaseException | None = None
+        try:
+            for item in self.source:
+                if not self._frames.put(item, keep=not isinstance(item, Frame)):
+                    return
+            self.ended = self.source.ended
+        except Exception as caught:  # noqa: BLE001 - handed over, never lost on the thread
+            error = caught
+        self._frames.close(error)
+
+    def _work(self) -> None:
+        """Model thread: frames to results."""
+        error: BaseException | None = None
+        try:
+            for chunk, seconds in self._chunks():
+                for result in self._process(chunk, seconds):
+                    if not self._results.put(result, keep=result.poses is None):
+                        return
+        except Exception as caught:  # noqa: BLE001 - handed over, never lost on the thread
+            error = caught
+        self._results.close(error)
+
+    def _chunks(self) -> Iterator[tuple[list[Item], float]]:
+        """Frames that share a batch, with the seconds spent waiting for them: one if live or carried, else CHUNK."""
+        alone = self.source.live or self.run.det_every != 1
+        chunk: list[Item] = []
+        began = time.perf_counter()
+        while True:
+            paused = self._sit_out()
+            if paused is not None:
+                yield [paused], 0.0
+            taken = self._frames.get(0.1 if self.source.live else None)
+            if taken is None:
+                if self._frames.closed and not len(self._frames):
+                    break
+                continue
+            item = taken.item
+            if isinstance(item, Frame) and taken.skipped:
+                item = dataclasses.replace(item, skipped=item.skipped + taken.skipped)
+            if chunk and isinstance(item, Frame) and item.index // CHUNK != _first_index(chunk) // CHUNK:
+                yield chunk, time.perf_counter() - began
+                chunk, began = [], time.perf_counter()
+            chunk.append(item)
+            if alone or not isinstance(item, Frame):
+                yield chunk, time.perf_counter() - began
+                chunk, began = [], time.perf_counter()
+        if chunk:
+            yield chunk, time.perf_counter() - began
+
+    def _sit_out(self) -> Gap | None:
+        """Wait while paused, throwing frames away; the gap to write afterwards, or None if nothing was paused."""
+        if not self._paused.is_set():
+            return None
+        start, first = self.stats.last_pts, self._frames.captured
+        while self._paused.is_set() and not self._results.closed and not self._frames.closed:
+            time.sleep(0.02)
+            if self.source.live:
+                self._frames.drain()
+        if not self.source.live:
+            return None  # a file waits: nothing is lost
+        now = start + (self._frames.captured - first) / (self.info.fps or 30.0)
+        return Gap(reason="paused", t_start=start, t_end=now, seq_from=first, seq_to=self._frames.captured - 1)
+
+    def _process(self, chunk: list[Item], waited: float) -> Iterator[Result]:
+        frames = [item for item in chunk if isinstance(item, Frame)]
+        found = iter(self._find(frames, waited))
+        for item in chunk:
+            yield from self._marked(item)
+            if isinstance(item, Gap):
+                yield Result(gap=item, pts=item.t_start)
+            elif isinstance(item, Segment):
+                yield Result(segment=item, pts=self.stats.last_pts)
+            elif isinstance(item, Frame):
+                poses, timings = next(found)
+                if item.index <= self._after:
+                    continue  # already in the recording; here only because its batch is shared
+                began = time.perf_counter()
+                poses = self._track(dataclasses.replace(poses, frame=item.index, pts=item.pts))
+                timings["track"] = time.perf_counter() - began
+                for stage, spent in timings.items():
+                    self.stats.add(stage, spent)
+                yield Result(
+                    frame=item.index, pts=item.pts, image=item.image, poses=poses, seq=item.seq, skipped=item.skipped,
+                    pts_fixed=item.pts_fixed, t_capture=item.t_capture, timings=timings,
+                )  # fmt: skip
+
+    def _marked(self, item: Item) -> Iterator[Result]:
+        """Events that waited for a place among the results."""
+        with self._lock:
+            waiting, self._events = self._events, deque()
+            forget, self._forget = self._forget, False
+        pts = item.pts if isinstance(item, Frame) else self.stats.last_pts
+        if forget:
+            if self.tracker is not None:
+                self.tracker.reset()
+            if self.smoother is not None:
+                self.smoother.reset()
+            waiting.append(Event(kind="ids_reset", t=pts))
+        for event in waiting:
+            yield Result(event=event, pts=event.t)
+
+    def _find(self, frames: list[Frame], waited: float) -> list[tuple[Poses, dict[str, float]]]:
+        """Detection (or carried boxes) and poses of one chunk."""
+        if not frames:
+            return []
+        images = [frame.image for frame in frames]
+        carried = self._carried(frames[0])
+        if carried is None:
+            people = self.estimator.detect(images)
+            self._detected = frames[-1].pts
+            poses = self.estimator.poses(images, people)
+        else:
+            self.estimator.times["detect"] = 0.0
+            poses = self.estimator.poses(images, [carried], "tracker")
+        share = {stage: spent / len(frames) for stage, spent in {"capture": waited, **self.estimator.times}.items()}
+        return [(p, dict(share)) for p in poses]
+
+    def _carried(self, frame: Frame) -> Detections | None:
+        """The tracker's boxes where the detector may rest on this frame; None where it must run."""
+        every = self.run.det_every
+        if every == 1 or self.tracker is None or self._last is None or not len(self._last):
+            return None
+        if every > 1:
+            return None if frame.index % every == 0 else self.tracker.predicted(frame.pts)
+        unsure = self._last.scores is not None and bool((self._last.scores.mean(1) < LOST_SCORE).any())
+        if unsure or frame.pts - self._detected >= AUTO_EVERY:
+            return None
+        return self.tracker.predicted(frame.pts)
+
+    def _track(self, poses: Poses) -> Poses:
+        """Ids and smoothing."""
+        if self.tracker is not None:
+            poses = self.tracker.update(poses)
+            self._last = poses
+            if not self.run.track:
+                poses = dataclasses.replace(poses, ids=None, new=None)
+        if self.smoother is not None and poses.ids is not None:
+            poses = self.smoother.update(poses)
+        return poses
+
+
+def _first_index(chunk: list[Item]) -> int:
+    return next((item.index for item in chunk if isinstance(item, Frame)), 0)
+
+
+def open_stream(source: Any, estimator: Any) -> Stream:
+    """A stream over whatever `source` is: a path, glob, URL, camera number, Source, or (image, seconds) pairs."""
+    if isinstance(source, str | int) or hasattr(source, "__fspath__"):
+        source = open_source(source, estimator.run.source)
+    elif not hasattr(source, "info"):
+        from tfpose_rt.io.pairs import PairSource
+
+        source = PairSource(source)
+    return Stream(source, estimator)
+
+
+def summary(stream: Stream, *, ended: str | None = None, exit_code: int | None = None, files: Iterable[str] = ()) -> dict[str, Any]:  # fmt: skip
+    """The record that ends a recording, and what the program prints; see docs/formats.md.
+
+    Args:
+        ended: overrides how the source says it ended (user, signal).
+        exit_code: overrides the code that `ended` stands for.
+        files: names of what was written.
+    """
+    stats, source = stream.stats, stream.source
+    ended = ended or stream.ended
+    complete = ended in ("eof", "limit", "user")
+    if source.decode_errors and ended == "eof":
+        ended, complete = "decode_error", False
+    code = {"eof": 0, "limit": 0, "user": 0, "signal": 130}.get(ended, 7) if exit_code is None else exit_code
+    wall = stats.wall
+    return {
+        "complete": complete, "ended": ended, "frames": stats.frames,
+        "frames_expected": None if stream.info.live else stream.info.frames,
+        "frames_with_people": stats.with_people, "persons": stats.persons, "ids": len(stats.ids),
+        "captured": getattr(source, "captured", stats.frames), "skipped": stats.skipped,
+        "gaps": stats.gaps, "decode_errors": source.decode_errors, "duration_s": round(stats.last_pts, 6),
+        "wall_s": round(wall, 3), "fps_mean": round(stats.frames / wall, 3) if wall else None,
+        "latency_ms": stats.percentiles(stats.latency), "exit_code": code, "files": list(files),
+    }  # fmt: skip
+
+
+def require_frames(stream: Stream) -> None:
+    """Raises: InputError: the source ended without a single frame."""
+    if not stream.stats.frames:
+        raise InputError(f"{stream.info.name} holds no frame", why="nothing in it could be decoded", fix="another file")
