@@ -144,6 +144,11 @@ class JsonlSink:
         self._file.write(dumps(record) + "\n")
         self.written += record["type"] == "frame"
 
+    def seal(self, summary: Mapping[str, Any]) -> None:
+        """Add the summary and close, without renaming."""
+        self._file.write(dumps({"type": "summary", **summary}) + "\n")
+        self._file.seal()
+
     def close(self, summary: Mapping[str, Any]) -> None:
         """Add the summary and give the file its final name."""
         self._file.write(dumps({"type": "summary", **summary}) + "\n")

@@ -128,13 +128,21 @@ class PartFile:
         except OSError as error:
             raise unwritable(self._path, error) from error
 
+    def seal(self) -> None:
+        """Flush and close, without renaming."""
+        try:
+            self.flush()
+            if not self._stdout:
+                self._file.close()
+        except OSError as error:
+            raise unwritable(self._path, error) from error
+
     def finish(self) -> None:
         """Flush, close, and rename to the final name."""
         try:
-            self.flush()
+            self.seal()
             if self._stdout:
                 return
-            self._file.close()
             into_place(self.part(self._path), self._path, overwrite=self._overwrite)
         except OSError as error:
             raise unwritable(self._path, error) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import queue
 import threading
@@ -12,9 +13,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tfpose_rt.errors import OutputError, UsageError
+from tfpose_rt.io.coco import coco_sink, images_path
 from tfpose_rt.io.jsonl import JsonlSink
+from tfpose_rt.io.openpose import OpenPoseSink
+from tfpose_rt.io.parquet import parquet_sink
 from tfpose_rt.io.parts import PartFile, Sink, SinkOptions
-from tfpose_rt.io.tables import CsvSink
+from tfpose_rt.io.tables import CsvSink, meta_path
+from tfpose_rt.io.trc import trc_sink
 from tfpose_rt.records import Result, StreamInfo
 
 __all__ = ["FORMATS", "SINKS", "VIDEO_SUFFIXES", "Sink", "SinkOptions", "Threaded", "check_outputs", "open_sink"]
@@ -36,8 +41,14 @@ class Factory(Protocol):
 FORMATS: dict[str, Factory] = {
     "jsonl": JsonlSink,
     "csv": CsvSink,
+    "parquet": parquet_sink,
+    "coco": coco_sink,
+    "openpose": OpenPoseSink,
+    "trc": trc_sink,
 }
-SINKS: dict[str, str] = {".jsonl": "jsonl", ".csv": "csv"}  # suffix -> format
+SINKS: dict[str, str] = {  # suffix -> format; a name without suffix is a folder
+    ".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet", ".json": "coco", "": "openpose", ".trc": "trc",
+}  # fmt: skip
 
 
 def format_of(path: Path, format: str | None = None) -> str:
@@ -115,10 +126,23 @@ def check_outputs(
                 raise OutputError(f"{path} is the input", why="it would be overwritten", fix="another name")
         _check_place(path)
         part = PartFile.part(path)
-        if path.exists() and not overwrite:
-            raise OutputError(f"{path} exists", why="files are never replaced unasked", fix="--overwrite")
+        for final in finals(path):
+            if final.exists() and not overwrite:
+                raise OutputError(f"{final} exists", why="files are never replaced unasked", fix="--overwrite")
         if part.exists() and not overwrite and not resume:
             raise OutputError(f"{part} exists", why="a run was cut short there", fix="--resume or --overwrite")
+
+
+def finals(path: Path) -> list[Path]:
+    """Every file or folder that writing `path` makes, as far as it can be known before the run."""
+    kind = path.suffix.lower()
+    if kind == ".csv":
+        return [path, meta_path(path)]
+    if kind == ".json":
+        return [path, images_path(path)]
+    if kind == ".trc":
+        return [path, *path.parent.glob(glob.escape(path.stem) + "_px_person*.trc")]
+    return [path]
 
 
 def _check_place(path: Path) -> None:

@@ -110,7 +110,7 @@ class CsvSink:
 
 def meta_path(path: Path) -> Path:
     """Where the header of a CSV file is kept."""
-    return path.with_name(path.name + ".meta.json")
+    return path.with_suffix(".meta.json")
 
 
 def _wide_rows(poses: Poses) -> Iterator[tuple[list[str], list[tuple[float | None, bool]]]]:

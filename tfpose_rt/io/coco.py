@@ -1,0 +1,90 @@
+"""COCO keypoint results: what pycocotools' `loadRes` takes. For a video `image_id` is the frame's number."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tfpose_rt.io.chosen import chosen
+from tfpose_rt.io.parts import SinkOptions
+from tfpose_rt.io.record_json import PIXELS, SCORES, SECONDS
+from tfpose_rt.io.spool import Made, SpoolSink, new_name
+from tfpose_rt.records import Poses, Result
+from tfpose_rt.skeleton import NAMES
+
+COUNTED = 0.2  # joints above this score count in a person's score
+
+
+def coco_sink(
+    path: Path, header: Mapping[str, Any], options: SinkOptions | None = None, *, overwrite: bool = False
+) -> SpoolSink:
+    """A sink for `<name>.json`, and `<name>.images.json` with the time of every frame, people or not."""
+    return SpoolSink(path, header, options, _build, overwrite=overwrite)
+
+
+def images_path(path: Path) -> Path:
+    """Where the frames of a COCO result file are listed."""
+    return path.with_suffix(".images.json")
+
+
+def _build(path: Path, results: Callable[[], Iterator[Result]], about: Mapping[str, Any], options: SinkOptions) -> Made:
+    with (
+        new_name(path).open("w", encoding="utf-8", newline="\n") as people,
+        new_name(images_path(path)).open("w", encoding="utf-8", newline="\n") as images,
+    ):
+        people.write("[")
+        head = {
+            "source": about["header"].get("source"),
+            "keypoints": list(NAMES),
+            "category": {"id": 1, "name": "person"},
+        }
+        images.write(json.dumps(head, ensure_ascii=False)[:-1] + ',"images":[')
+        between, first = "\n", "\n"
+        for result in results():
+            if result.poses is None:
+                continue
+            images.write(first + json.dumps({"id": result.frame, "pts": round(result.pts, SECONDS)}))
+            first = ",\n"
+            for person in coco_people(chosen(result.poses, options), result.frame):
+                people.write(between + json.dumps(person))
+                between = ",\n"
+        people.write("\n]\n")
+        images.write("\n]}\n")
+    return [(new_name(p), p) for p in (path, images_path(path))]
+
+
+def coco_people(poses: Poses, image_id: int) -> list[dict[str, Any]]:
+    """One COCO result for each person.
+
+    `bbox` is x, y, w, h with edges counted from the picture's edge (half a pixel more than our centres); `score` is
+    the detector's score times the mean of the joint scores above 0.2, or 0 where there are none.
+    """
+    out = []
+    for i in range(len(poses)):
+        x0, y0, x1, y1 = np.asarray(poses.boxes[i], np.float64)
+        scores = None if poses.scores is None else np.asarray(poses.scores[i], np.float64)
+        joint_scores = np.ones(len(poses.xy[i])) if scores is None else scores
+        points = np.column_stack((np.round(poses.xy[i].astype(np.float64), PIXELS), np.round(joint_scores, SCORES)))
+        person = {
+            "image_id": image_id,
+            "category_id": 1,
+            "keypoints": points.ravel().tolist(),
+            "score": round(float(poses.box_scores[i]) * _mean(scores), SCORES),
+            "bbox": [round(v, PIXELS) for v in (x0 + 0.5, y0 + 0.5, x1 - x0, y1 - y0)],
+        }
+        if poses.ids is not None:
+            person["track_id"] = int(poses.ids[i])
+        out.append(person)
+    return out
+
+
+def _mean(scores: npt.NDArray[np.float64] | None) -> float:
+    if scores is None:
+        return 1.0
+    counted = scores[scores > COUNTED]
+    return float(counted.mean()) if len(counted) else 0.0

@@ -1,0 +1,91 @@
+"""Parquet: the wide table of `tables.py` as typed columns, header and summary in the file's key-value metadata."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tfpose_rt.errors import InputError, UsageError
+from tfpose_rt.io.chosen import chosen
+from tfpose_rt.io.parts import SinkOptions
+from tfpose_rt.io.spool import Made, SpoolSink, new_name
+from tfpose_rt.io.tables import WIDE, results_of_rows
+from tfpose_rt.records import Poses, Result
+
+if TYPE_CHECKING:
+    import polars as pl
+
+ROWS = 20_000  # of one piece, while the table is put together
+KEY = "tfpose-rt"
+
+
+def parquet_sink(
+    path: Path, header: Mapping[str, Any], options: SinkOptions | None = None, *, overwrite: bool = False
+) -> SpoolSink:
+    """A sink for one Parquet file: frame int64, id int32, pts_s float64, everything else float32; absent is null."""
+    _polars()
+    return SpoolSink(path, header, options, _build, overwrite=overwrite)
+
+
+def _build(path: Path, results: Callable[[], Iterator[Result]], about: Mapping[str, Any], options: SinkOptions) -> Made:
+    polars = _polars()
+    pieces: list[pl.DataFrame] = []
+    rows: list[tuple[Any, ...]] = []
+    for result in results():
+        if result.poses is not None:
+            rows += _rows(result, chosen(result.poses, options))
+        if len(rows) >= ROWS:
+            pieces.append(_frame(rows))
+            rows = []
+    table = polars.concat([*pieces, _frame(rows)], rechunk=False)
+    metadata = {KEY: json.dumps({**about, "field": options.field, "normalised": options.normalised})}
+    table.write_parquet(new_name(path), metadata=metadata)
+    return [(new_name(path), path)]
+
+
+def _rows(result: Result, poses: Poses) -> Iterator[tuple[Any, ...]]:
+    if not len(poses):
+        yield (result.frame, result.pts, *(None,) * (len(WIDE) - 2))
+    for i in range(len(poses)):
+        scores = np.full(poses.xy.shape[1], np.nan) if poses.scores is None else poses.scores[i]
+        joints = np.column_stack((poses.xy[i], scores)).ravel().tolist()
+        who = None if poses.ids is None else int(poses.ids[i])
+        yield (result.frame, result.pts, who, float(poses.box_scores[i]), *poses.boxes[i].tolist(), *joints)
+
+
+def _frame(rows: list[tuple[Any, ...]]) -> pl.DataFrame:
+    import polars as pl
+
+    types = {"frame": pl.Int64, "pts_s": pl.Float64, "id": pl.Int32}
+    frame = pl.DataFrame(rows, schema={name: types.get(name, pl.Float32) for name in WIDE}, orient="row")
+    return frame.with_columns(pl.col(pl.Float32).fill_nan(None))
+
+
+def read_parquet(path: Path) -> tuple[dict[str, Any] | None, Iterator[Result]]:
+    """A Parquet file made here as its header record and its results.
+
+    Raises: InputError: it cannot be read or has other columns.
+    """
+    pl = _polars()
+    try:
+        about = json.loads(pl.read_parquet_metadata(path).get(KEY, "{}"))
+        table = pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise InputError(f"cannot read {path.name}", why=str(error).splitlines()[0], fix="check the path") from error
+    if tuple(table.columns) != WIDE or about.get("normalised"):
+        raise InputError(f"{path.name} is not a table of poses in pixels", why="other columns", fix="the JSONL")
+    header = about.get("header")
+    size = tuple(header["size"]) if header else (0, 0)
+    return header, results_of_rows(table.iter_rows(named=True), (size[0], size[1]), path.name)
+
+
+def _polars() -> Any:
+    try:
+        import polars
+    except ImportError as error:
+        raise UsageError("Parquet needs polars", why="not installed", fix="pip install 'tfpose-rt[parquet]'") from error
+    return polars
