@@ -67,7 +67,7 @@ def load(folder: Path, ann: Path | None = None) -> list[Sample]:
     """
     if (folder / "labels.jsonl").is_file():
         return _load_pack(folder)
-    ann = ann or next(iter(sorted([*folder.glob("annotations.json"), *folder.glob("annotations/person_keypoints*.json")])), None)  # fmt: skip
+    ann = find_labels(folder, ann)
     if ann is None or not ann.is_file():
         raise InputError(
             f"no keypoint labels in {folder.name}",
@@ -75,6 +75,20 @@ def load(folder: Path, ann: Path | None = None) -> list[Sample]:
             fix="--ann FILE for a COCO keypoint file",
         )
     return _load_coco(folder, ann)
+
+
+def find_labels(folder: Path, ann: Path | None = None) -> Path | None:
+    """The COCO label file of a folder: `ann`, or what lies in the usual places; None for a training pack."""
+    if ann is not None or (folder / "labels.jsonl").is_file():
+        return ann
+    usual = [folder / "annotations.json", *sorted((folder / "annotations").glob("person_keypoints*.json"))]
+    return next((path for path in usual if path.is_file()), None)
+
+
+def image_home(folder: Path) -> Callable[[str], Path | None]:
+    """A function from a picture's file name to where it lies: `images`, the folder itself, or a folder in it."""
+    homes = [folder / "images", folder, *sorted(p for p in folder.iterdir() if p.is_dir())]
+    return lambda name: next((home / name for home in homes if (home / name).is_file()), None)
 
 
 def _load_pack(folder: Path) -> list[Sample]:
@@ -118,19 +132,19 @@ def _sample(
 def _load_coco(folder: Path, ann: Path) -> list[Sample]:
     labels = json.loads(ann.read_text(encoding="utf-8"))
     names = {image["id"]: image["file_name"] for image in labels["images"]}
-    homes = [folder / "images", folder, *sorted(p for p in folder.iterdir() if p.is_dir())]
+    home = image_home(folder)
     samples = []
     for row in labels["annotations"]:
         points = np.array(row.get("keypoints", []), np.float32)
         if row.get("iscrowd") or not points.size or not points[2::3].any():
             continue
         name = names.get(row["image_id"])
-        home = next((home for home in homes if name and (home / name).is_file()), None)
-        if name is None or home is None:
+        path = home(name) if name else None
+        if name is None or path is None:
             raise InputError(f"{ann.name}: annotation {row['id']}", why=f"image {name or row['image_id']} is missing", fix=f"put it into {folder.name}/images")  # fmt: skip
         x, y, w, h = row["bbox"]
         box = np.array([x, y, x + w, y + h], np.float32) - 0.5  # COCO's boxes are edges, our pixels are centres
         points = points.reshape(-1, 3)
         weight = (points[:, 2] > 0).astype(np.float32)
-        samples.append(_sample(str(row["id"]), name, ann.stem, home / name, box, points[:, :2], weight, row["area"]))
+        samples.append(_sample(str(row["id"]), name, ann.stem, path, box, points[:, :2], weight, row["area"]))
     return samples

@@ -1,0 +1,69 @@
+"""tfpose-rt: real-time multi-person pose from video, on your own machine.
+
+Nothing heavy is imported here: torch, OpenCV and ultralytics load when the first estimator is made.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tfpose_rt.config import RunConfig
+    from tfpose_rt.errors import (
+        DeviceError,
+        InputError,
+        OutputError,
+        PartialError,
+        TfposeError,
+        UsageError,
+        WeightsError,
+    )
+    from tfpose_rt.estimator import PoseEstimator
+    from tfpose_rt.io.jsonl import read_results
+    from tfpose_rt.io.sources import open_source
+    from tfpose_rt.records import Poses, Result
+
+__all__ = [
+    "DeviceError",
+    "InputError",
+    "OutputError",
+    "PartialError",
+    "PoseEstimator",
+    "Poses",
+    "Result",
+    "RunConfig",
+    "TfposeError",
+    "UsageError",
+    "WeightsError",
+    "open_source",
+    "read_results",
+    "stream",
+]
+
+_HOMES = {
+    "PoseEstimator": "tfpose_rt.estimator",
+    "Poses": "tfpose_rt.records",
+    "Result": "tfpose_rt.records",
+    "RunConfig": "tfpose_rt.config",
+    "open_source": "tfpose_rt.io.sources",
+    "read_results": "tfpose_rt.io.jsonl",
+}
+
+
+def stream(source: Any, **options: Any) -> Any:
+    """Iterate over the poses of a file, a camera or a URL: `PoseEstimator(**options).stream(source)`."""
+    from tfpose_rt.estimator import PoseEstimator
+
+    return PoseEstimator(**options).stream(source)
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        import importlib
+
+        return getattr(importlib.import_module(_HOMES.get(name, "tfpose_rt.errors")), name)
+    raise AttributeError(f"module 'tfpose_rt' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,55 @@
+"""`tfpose-rt eval`: how good the keypoints are, by the field's own measures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tfpose_rt.cli.options import Conf, DetectorName, DetSize, Device, Iou, Kernel, Weights
+
+
+def evaluate(
+    data: Annotated[Path, typer.Argument(help="Folder with COCO-format keypoints and images, or a training pack.")],
+    ann: Annotated[Path | None, typer.Option("--ann", help="COCO keypoint file, where it is not in DATA.")] = None,
+    boxes: Annotated[str, typer.Option("--boxes", help="gt, detector, or a COCO results file with boxes.")] = "gt",
+    batch: Annotated[int, typer.Option("--batch", help="Crops per forward pass.", min=1)] = 32,
+    flip_test: Annotated[bool, typer.Option("--flip-test/--no-flip-test", help="Average with the mirrored crop.")] = False,
+    limit: Annotated[int | None, typer.Option("--limit", help="The first so many images only.", min=1)] = None,
+    held_out: Annotated[bool, typer.Option("--held-out", help="The validation part of a training pack only.")] = False,
+    dump: Annotated[Path | None, typer.Option("--dump", help="Write the COCO results here.", dir_okay=False)] = None,
+    plot: Annotated[Path | None, typer.Option("--reliability", help="Write the reliability plot here (PNG).")] = None,
+    min_ap: Annotated[float | None, typer.Option("--min-ap", help="End with code 1 below this AP.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Figures on stdout.")] = False,
+    weights: Weights = "default",
+    detector: DetectorName = "yolo-n",
+    det_size: DetSize = 640,
+    conf: Conf = 0.01,
+    iou: Iou = 0.7,
+    device: Device = "auto",
+    kernel: Kernel = "auto",
+) -> None:
+    """COCO AP, AR, PCK and the calibration of the scores."""
+    from tfpose_rt.cli.show import print_table, say
+    from tfpose_rt.config import RunConfig
+    from tfpose_rt.training.exam import examine
+
+    run = RunConfig(weights=weights, detector=detector, det_size=det_size, conf=conf, iou=iou, device=device, kernel=kernel)
+    report = examine(data, run, ann=ann, boxes=boxes, batch=batch, flip=flip_test, limit=limit, held_out=held_out)
+    if dump is not None:
+        dump.write_text(json.dumps(report.results), encoding="utf-8")
+    if plot is not None:
+        from tfpose_rt.training.plots import reliability_plot
+
+        reliability_plot(report.reliability, plot, title=f"{report.facts['model']} on {data.name}")
+    figures: dict[str, Any] = report.figures
+    if as_json:
+        typer.echo(json.dumps({**report.facts, **figures, "reliability": report.reliability_rows()}))
+    else:
+        print_table(report.facts)
+        print_table({k: f"{v:.3f}" if "calibration" in k else f"{v:.1f}" for k, v in figures.items()})
+    if min_ap is not None and figures.get("AP", 0.0) < min_ap:
+        say(f"AP {figures.get('AP', 0.0):.1f} is under --min-ap {min_ap}")
+        raise typer.Exit(1)

@@ -1,0 +1,144 @@
+"""Options that several commands share: stated once, never copied. See docs/commands.md for what they mean."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tfpose_rt.config import RunConfig, SourceOptions
+from tfpose_rt.errors import UsageError
+
+INPUT, MODEL, OUTPUT, DISPLAY, RUN = "Input", "Model", "Output", "Display", "Run"
+
+
+def _option(panel: str, *names: str, help: str, **more: Any) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=panel, show_default=True, **more)
+
+
+Weights = Annotated[str, _option(MODEL, "--weights", "-w", help="Name or .safetensors file of the pose model.")]
+DetectorName = Annotated[str, _option(MODEL, "--detector", help="Name or file of the person detector; `none` = whole image.")]
+Device = Annotated[str, _option(MODEL, "--device", "-d", help="auto, cpu, cuda, cuda:N or mps.")]
+Kernel = Annotated[str, _option(MODEL, "--kernel", help="auto, fused (CUDA) or torch.")]
+Precision = Annotated[str, _option(MODEL, "--precision", help="auto, fp32, fp16 or bf16.")]
+DetSize = Annotated[int, _option(MODEL, "--det-size", help="Long side of the detector's input, px.")]
+Conf = Annotated[float, _option(MODEL, "--conf", help="Least score of a person.")]
+Iou = Annotated[float, _option(MODEL, "--iou", help="Boxes that overlap a better one by more are dropped.")]
+DetEvery = Annotated[str, _option(MODEL, "--det-every", help="Run the detector each N frames, or auto.")]
+MaxPeople = Annotated[int, _option(MODEL, "--max-people", help="The highest scores are kept.")]
+PoseBatch = Annotated[int, _option(MODEL, "--pose-batch", help="Crops per forward pass.")]
+KptThr = Annotated[float, _option(DISPLAY, "--kpt-thr", help="Joints below it are not drawn; files keep them.")]
+Track = Annotated[bool, _option(MODEL, "--track/--no-track", help="Ids.")]
+TrackBuffer = Annotated[float, _option(MODEL, "--track-buffer", help="Seconds an unseen id is kept.")]
+Smooth = Annotated[str, _option(MODEL, "--smooth", help="off or one-euro[:mincut,beta]; a second field, raw stays.")]
+Roi = Annotated[str | None, _option(INPUT, "--roi", help="x0,y0,x1,y1 px; results stay in full-frame pixels.")]
+Rotate = Annotated[str, _option(INPUT, "--rotate", help="auto, 0, 90, 180 or 270 degrees clockwise.")]
+Mirror = Annotated[bool, _option(DISPLAY, "--mirror/--no-mirror", help="Mirror the display; files are unchanged.")]
+Background = Annotated[str, _option(DISPLAY, "--background", help="frame, black or blur-people.")]
+Threads = Annotated[int, _option(RUN, "--threads", help="CPU threads; 0 = all cores.")]
+Seed = Annotated[int, _option(RUN, "--seed", help="Seed of anything random.")]
+FullPrecision = Annotated[bool, _option(OUTPUT, "--full-precision", help="All digits instead of 2 decimals px.")]
+Overwrite = Annotated[bool, _option(OUTPUT, "--overwrite", "-y", help="Replace files that exist.")]
+ConfigFile = Annotated[Path | None, _option(RUN, "--config", help="TOML file with defaults.", dir_okay=False)]
+DryRun = Annotated[bool, _option(RUN, "--dry-run", help="Print the resolved plan and open nothing.")]
+Progress = Annotated[bool, _option(RUN, "--progress/--no-progress", help="Progress bar, when stderr is a terminal.")]
+Quiet = Annotated[bool, _option(RUN, "--quiet", "-q", help="Errors and the files written, nothing else.")]
+Verbose = Annotated[int, _option(RUN, "--verbose", "-v", help="More messages; -vv for debug.", count=True)]
+
+
+def run_config(context: typer.Context, values: dict[str, Any], config: Path | None = None) -> RunConfig:
+    """The run's settings: flag > TFPOSE_* > --config > built-in.
+
+    Args:
+        context: tells which values were given as flags.
+        values: the command's own parameters by RunConfig's names; others are ignored.
+        config: TOML file.
+    Raises: UsageError: a value that makes no sense.
+    """
+    names = {f.name for f in dataclasses.fields(RunConfig)} - {"source"}
+    flags = {k: v for k, v in values.items() if k in names}
+    told = config_values(config)
+    unknown = set(told) - names - {f.name for f in dataclasses.fields(SourceOptions)}
+    if unknown:
+        RunConfig.from_dict(dict.fromkeys(unknown))  # raises, naming the nearest
+    chosen: dict[str, Any] = {}
+    for name, value in flags.items():
+        environment = os.environ.get(f"TFPOSE_{name.upper()}")
+        if given(context, name):
+            chosen[name] = value
+        elif environment is not None:
+            chosen[name] = environment
+        else:
+            chosen[name] = told.get(name, value)
+    chosen["det_every"] = 0 if chosen.get("det_every") == "auto" else chosen.get("det_every", 1)
+    roi = chosen.get("roi")
+    if isinstance(roi, str):
+        chosen["roi"] = parse_numbers(roi, 4, "--roi", "0,0,640,480")
+    return checked(RunConfig(**{k: cast(k, v) for k, v in chosen.items()}))
+
+
+def given(context: typer.Context, name: str) -> bool:
+    """Whether the parameter was typed, rather than left at its default."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def config_values(config: Path | None) -> dict[str, Any]:
+    """The values of a TOML file, {} for None."""
+    if config is None:
+        return {}
+    try:
+        return tomllib.loads(config.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"cannot read --config {config}", why=str(error), fix="a TOML file") from error
+
+
+def cast(name: str, value: Any) -> Any:
+    """Text from the environment as the type of the setting's default."""
+    default = next(f.default for f in dataclasses.fields(RunConfig) if f.name == name)
+    if not isinstance(value, str) or isinstance(default, str) or default is None:
+        return value
+    try:
+        if isinstance(default, bool):
+            return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[value.lower()]
+        return type(default)(value)  # type: ignore[call-arg]
+    except (KeyError, ValueError):
+        flag = f"--{name.replace('_', '-')}"
+        raise UsageError(f"{flag} {value}", why=f"not a {type(default).__name__}", fix=f"{flag} {default}") from None
+
+
+def parse_numbers(text: str, count: int, flag: str, example: str) -> tuple[int, ...]:
+    """"1,2,3,4" or "640x480" -> integers."""
+    try:
+        numbers = tuple(int(part) for part in text.replace("x", ",").replace(":", ",").split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != count:
+        raise UsageError(f"{flag} {text}", why=f"not {count} whole numbers", fix=f"{flag} {example}")
+    return numbers
+
+
+def checked(run: RunConfig) -> RunConfig:
+    """The same settings, or UsageError where one is out of range."""
+    rules = (
+        ("max_people", run.max_people >= 1, "at least one person", "20"),
+        ("pose_batch", run.pose_batch >= 1, "at least one crop", "16"),
+        ("det_every", run.det_every >= 0, "every frame or fewer", "1"),
+        ("track_buffer", run.track_buffer >= 0, "seconds", "1.0"),
+        ("kpt_thr", 0 <= run.kpt_thr <= 1, "it lies in 0..1", "0.3"),
+        ("threads", run.threads >= 0, "0 = all cores", "2"),
+        ("background", run.background in ("frame", "black", "blur-people"), "unknown", "frame, black or blur-people"),
+        ("kernel", run.kernel in ("auto", "fused", "torch"), "unknown", "auto, fused or torch"),
+        ("roi", run.roi is None or (run.roi[2] > run.roi[0] >= 0 and run.roi[3] > run.roi[1] >= 0), "empty", "0,0,640,480"),
+    )  # fmt: skip
+    for name, fine, why, fix in rules:
+        if not fine:
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{flag} {getattr(run, name)}", why=why, fix=f"{flag} {fix}")
+    if run.smooth != "off" and not run.track:
+        raise UsageError("--smooth with --no-track", why="smoothing follows a person by id", fix="--track")
+    return run

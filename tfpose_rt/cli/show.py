@@ -1,0 +1,95 @@
+"""What people see on stderr: errors, plans, progress, summaries. stdout carries data only."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from tfpose_rt.errors import TfposeError
+
+_console: Console | None = None
+
+
+def console() -> Console:
+    """The console on stderr; obeys NO_COLOR and knows whether it is a terminal."""
+    global _console  # noqa: PLW0603 - one console a process
+    if _console is None:
+        from rich.console import Console
+
+        _console = Console(stderr=True, highlight=False, soft_wrap=True)
+    return _console
+
+
+def say(text: str, style: str | None = None) -> None:
+    """One plain line; markup and control characters in names are shown, not obeyed."""
+    console().print("".join(c if c.isprintable() else "?" for c in text), markup=False, style=style)
+
+
+def print_error(error: TfposeError) -> None:
+    """What, why, what to do: one line."""
+    say(f"error: {error}", style="red" if console().is_terminal else None)
+
+
+def print_table(rows: Mapping[str, Any]) -> None:
+    """Two aligned columns."""
+    width = max(map(len, rows), default=0)
+    for name, value in rows.items():
+        say(f"  {name:<{width}}  {value}")
+
+
+def progress_bar(visible: bool = True) -> Progress:
+    """A bar with rate and time left; nothing at all where stderr is no terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}", markup=False),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console(),
+        disable=not (visible and sys.stderr.isatty()),
+    )
+
+
+def estimator_rows(estimator: Any) -> dict[str, str]:
+    """Device, attention path, precision, model and detector, each with its reason."""
+    import torch
+
+    return {
+        "device": f"{estimator.device} ({estimator.device_reason}), {torch.get_num_threads()} threads",
+        "attention": f"{estimator.kernel} ({estimator.kernel_reason})",
+        "precision": estimator.precision,
+        "model": f"{estimator.model['name']} {estimator.model['input'][0]}x{estimator.model['input'][1]}, scores {estimator.score_kind}",
+        "detector": f"{estimator.detector['name']} at {estimator.run.det_size}, every {estimator.run.det_every or 'auto'}",
+    }  # fmt: skip
+
+
+def print_summary(record: Mapping[str, Any], totals: Mapping[str, float], files: Iterable[tuple[str, int]]) -> None:
+    """The end of a run: counts, speed, where the time went, and each file with its record count."""
+    expected = record.get("frames_expected")
+    frames = record["frames"]
+    rows = {
+        "frames": f"{frames} of {expected}" if expected else str(frames),
+        "with people": f"{record['frames_with_people']} frames, {record['persons']} poses, {record['ids']} ids",
+        "speed": f"{record['fps_mean'] or 0:.1f} fps, {record['wall_s']:.1f} s",
+    }
+    if record["decode_errors"] or record["gaps"]:
+        rows["missing"] = f"{record['decode_errors']} undecodable frames, {record['gaps']} gaps"
+    if record.get("skipped"):
+        rows["passed over"] = f"{record['skipped']} of {record['captured']} captured"
+    if record.get("latency_ms"):
+        rows["latency"] = "p50 {p50:.0f} ms, p95 {p95:.0f} ms, max {max:.0f} ms".format(**record["latency_ms"])
+    if frames and totals:
+        rows["stages"] = ", ".join(f"{name} {1e3 * spent / frames:.1f} ms" for name, spent in totals.items())
+    if not record["complete"]:
+        rows["ended"] = f"{record['ended']}: the source stopped before its end"
+    print_table(rows)
+    for name, count in files:
+        say(f"wrote {name} ({count} records)")

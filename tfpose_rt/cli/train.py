@@ -1,0 +1,94 @@
+"""`tfpose-rt train`: TFPose on a keypoint set."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tfpose_rt.cli.options import Device
+
+
+def train(
+    data: Annotated[Path, typer.Argument(help="Folder: a training pack, or COCO images with annotations.")],
+    ann: Annotated[Path | None, typer.Option("--ann", help="COCO keypoint file, where it is not in DATA.")] = None,
+    model: Annotated[str, typer.Option("--model", help="n, s, m or l.")] = "n",
+    set_: Annotated[list[str], typer.Option("--set", help="A setting of the model or recipe, KEY=VALUE (TOML).")] = [],
+    config: Annotated[Path | None, typer.Option("--config", help="TOML file of the recipe.", dir_okay=False)] = None,
+    init: Annotated[Path | None, typer.Option("--init", help="Weights to start from: TFPose, or a trunk.")] = None,
+    minutes: Annotated[float | None, typer.Option("--minutes", help="Stop after so long.", min=0.01)] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", help="Stop after so many.", min=1)] = None,
+    batch: Annotated[int | None, typer.Option("--batch", help="Crops a step, over all processes.", min=1)] = None,
+    lr: Annotated[float | None, typer.Option("--lr", help="Of the transformer.")] = None,
+    trunk_lr: Annotated[float | None, typer.Option("--trunk-lr", help="Of the trunk, times lr.")] = None,
+    compile_: Annotated[bool, typer.Option("--compile", help="torch.compile: minutes first, faster after.")] = False,
+    device: Device = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on in --save-dir, at the very step.")] = False,
+    save_dir: Annotated[Path | None, typer.Option("--save-dir", help="Default: runs/<UTC>.", file_okay=False)] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of weights, order and augmentation.")] = None,
+) -> None:
+    """Train TFPose; Ctrl-C saves and a later --resume goes on."""
+    import os
+
+    from tfpose_rt.cli.show import say
+    from tfpose_rt.errors import UsageError
+    from tfpose_rt.estimator import choose_device
+    from tfpose_rt.training.data import load
+    from tfpose_rt.training.loop import train as run
+    from tfpose_rt.training.recipe import build_config
+
+    given = {"minutes": minutes, "epochs": epochs, "batch": batch, "lr": lr, "trunk_lr": trunk_lr, "seed": seed}
+    given |= {"compile": compile_ or None}
+    recipe = build_config(model, config, set_, {k: v for k, v in given.items() if v is not None})
+    if resume and save_dir is None:
+        raise UsageError("--resume needs --save-dir", why="it says which run goes on", fix="--save-dir runs/NAME")
+    folder = save_dir or Path("runs") / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    chosen, _ = choose_device(device)
+    first = int(os.environ.get("RANK", "0")) == 0
+    people = load(data, ann)
+    if first:
+        say(f"{len(people)} people, model {recipe.model.name}, {recipe.model.trunk}, on {chosen}; results in {folder}")
+    with Report(visible=first) as report:
+        try:
+            last = run(people, recipe, folder, init=init, resume=resume, device=chosen, report=report.update)
+        except KeyboardInterrupt:
+            say(f"stopped; go on with --resume --save-dir {folder}")
+            raise typer.Exit(130) from None
+    if first:
+        say(f"best AP {last.best:.1f} on held-out crops; wrote {folder / 'best.safetensors'}")
+
+
+class Report:
+    """A bar for the steps and a line for each validation."""
+
+    def __init__(self, visible: bool) -> None:
+        from tfpose_rt.cli.show import progress_bar
+
+        self.visible = visible
+        self.bar = progress_bar(visible)
+        self.task = self.bar.add_task("training", total=1000, rate="")
+
+    def __enter__(self) -> Report:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def update(self, progress: object) -> None:
+        """Show a step or a validation."""
+        from tfpose_rt.cli.show import say
+        from tfpose_rt.training.loop import Progress
+
+        assert isinstance(progress, Progress)
+        if not self.visible:
+            return
+        if progress.metrics is not None:
+            figures = "  ".join(f"{k} {v:.2f}" for k, v in progress.metrics.items())
+            say(f"step {progress.step}  epoch {progress.epoch}  {progress.seconds / 60:.1f} min  {figures}")
+            return
+        rate = progress.seen / max(progress.seconds, 1e-6)
+        text = f"epoch {progress.epoch}  loss {progress.losses['loss']:.3f}  {rate:.0f} crops/s"
+        self.bar.update(self.task, completed=int(progress.done * 1000), rate=text)

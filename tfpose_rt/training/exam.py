@@ -1,0 +1,170 @@
+"""examine(): a model on a labelled set, with true boxes, the detector's, or those of a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from tfpose_rt import skeleton
+from tfpose_rt.config import RunConfig
+from tfpose_rt.errors import InputError, UsageError
+from tfpose_rt.training.data import Sample, find_labels, image_home, is_validation, load
+from tfpose_rt.training.evaluate import Reliability, coco_ap, crop_ap, pck, person_score, reliability
+from tfpose_rt.training.validate import Answers, answer, right_mask
+
+TORSO = ("left_shoulder", "right_hip")  # PCK@0.2 measures against this distance
+
+
+@dataclass(frozen=True, slots=True)
+class Exam:
+    """The figures, how they came about, and the raw answers."""
+
+    facts: Mapping[str, Any]
+    figures: dict[str, float]
+    reliability: Reliability
+    results: list[dict[str, Any]] = field(default_factory=list)
+
+    def reliability_rows(self) -> list[dict[str, float]]:
+        """Ten bins: mean score, share right, count."""
+        r = self.reliability
+        return [
+            {"scored": round(float(s), 4), "right": round(float(t), 4), "count": int(c)}
+            for s, t, c in zip(r.scored, r.right, r.count, strict=True)
+        ]
+
+
+def examine(
+    folder: Path,
+    run: RunConfig,
+    *,
+    ann: Path | None = None,
+    boxes: str = "gt",
+    batch: int = 32,
+    flip: bool = False,
+    limit: int | None = None,
+    held_out: bool = False,
+) -> Exam:
+    """Run the model over a set and count.
+
+    Args:
+        folder: COCO images with labels, or a training pack.
+        run: weights, device, kernel; detector settings for boxes = "detector".
+        ann: the label file, where it is not in the folder.
+        boxes: "gt", "detector", or the path of a COCO results file with `bbox` and `score`.
+        batch: crops per forward pass.
+        flip: average with the mirrored crop.
+        limit: the first so many images only.
+        held_out: a pack's validation part only.
+    Raises: InputError: no labels. UsageError: boxes of a detector on a pack, which has crops and no pictures.
+    """
+    from tfpose_rt import assets
+    from tfpose_rt.estimator import choose_device
+    from tfpose_rt.model.weights import load_model
+    from tfpose_rt.ops.choice import kernel_choice
+
+    path = assets.resolve(run.weights)
+    device, _ = choose_device(run.device)
+    model = load_model(path)[0].to(device)
+    facts = {
+        "model": path.stem, "sha256": assets.sha256(path)[:12], "data": folder.name, "boxes": boxes, "flip": flip,
+        "kernel": kernel_choice(run.kernel, device).name,
+    }  # fmt: skip
+    samples = [s for s in load(folder, ann) if not held_out or is_validation(s.image)]
+    if limit is not None:
+        names = list(dict.fromkeys(s.image for s in samples))[:limit]
+        samples = [s for s in samples if s.image in set(names)]
+    if not samples:
+        raise InputError(f"no labelled people in {folder.name}", why="the selection is empty", fix="without --limit")
+    said = answer(model, samples, flip=flip, batch=batch)
+    figures, right, labelled = count(said, samples)
+    graph = reliability(said.scores[labelled], right[labelled])
+    figures["calibration error"] = graph.error
+    facts["people"] = len(samples)
+    truth = find_labels(folder, ann)
+    if truth is None:  # a pack: every crop is a picture of its own
+        if boxes != "gt":
+            raise UsageError(f"--boxes {boxes} on a training pack", why="it holds crops, not pictures", fix="--boxes gt")
+        return Exam(facts, figures, graph)
+    labels = json.loads(truth.read_text(encoding="utf-8"))
+    if limit is not None:
+        ids = {i["id"] for i in labels["images"] if i["file_name"] in set(names)}
+        labels = {**labels, "images": [i for i in labels["images"] if i["id"] in ids],
+                  "annotations": [a for a in labels["annotations"] if a["image_id"] in ids]}  # fmt: skip
+    image_ids = {i["file_name"]: i["id"] for i in labels["images"]}
+    if boxes == "gt":
+        people = person_score(said.scores)
+        results = as_results(said, [image_ids[s.image] for s in samples], people)
+    else:
+        results = list(detected(folder, labels, boxes, run, model, flip, batch))
+    ap = {k: v for k, v in coco_ap(labels, results).items()}
+    return Exam(facts, {**ap, **{k: v for k, v in figures.items() if not k.startswith("AP")}}, graph, results)
+
+
+def count(said: Answers, samples: Sequence[Sample]) -> tuple[dict[str, float], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """AP on crops, mean OKS and PCK@0.2, with the masks (N, K) of right and of labelled joints."""
+    truth = np.stack([s.xy for s in samples])
+    weight = np.stack([s.weight for s in samples])
+    area = np.array([s.area for s in samples])
+    labelled, right = weight > 0, right_mask(said.xy, samples)
+    ap = crop_ap(said.xy, said.scores, truth, weight, area)
+    a, b = (skeleton.INDEX[name] for name in TORSO)
+    torso = np.linalg.norm(truth[:, a] - truth[:, b], axis=-1) * (labelled[:, a] & labelled[:, b])
+    each, total = pck(said.xy, truth, labelled, torso, 0.2)
+    oks = (skeleton.oks(said.xy, truth, area) * labelled).sum(1) / np.maximum(labelled.sum(1), 1)
+    figures = {"AP": ap["AP"], "AP50": ap["AP50"], "AP75": ap["AP75"], "OKS": 100 * float(oks.mean()), "PCK@0.2": total}
+    for name in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle"):
+        pair = [skeleton.INDEX[f"{side}_{name}"] for side in ("left", "right")]
+        if labelled[:, pair].any():
+            figures[f"PCK@0.2 {name}"] = float(np.nanmean(each[pair]))
+    return figures, right, labelled
+
+
+def as_results(said: Answers, image_ids: Sequence[int], people: npt.NDArray[Any]) -> list[dict[str, Any]]:
+    """COCO results rows."""
+    return [
+        {
+            "image_id": int(i), "category_id": 1, "score": round(float(p), 5),
+            "keypoints": np.concatenate((xy, s[:, None]), -1).round(3).ravel().tolist(),
+        }
+        for xy, s, i, p in zip(said.xy, said.scores, image_ids, people, strict=True)
+    ]  # fmt: skip
+
+
+def detected(
+    folder: Path, labels: Mapping[str, Any], boxes: str, run: RunConfig, model: Any, flip: bool, batch: int
+) -> Iterator[dict[str, Any]]:
+    """Results around the boxes of the detector, or of a COCO results file, picture by picture."""
+    told: dict[int, list[Any]] | None = None
+    if boxes != "detector":
+        told = {}
+        for row in json.loads(Path(boxes).read_text(encoding="utf-8")):
+            x, y, w, h = row["bbox"]
+            told.setdefault(row["image_id"], []).append([x - 0.5, y - 0.5, x + w - 0.5, y + h - 0.5, row["score"]])
+    else:
+        from tfpose_rt.detect import open_detector
+
+        device = next(model.parameters()).device
+        finder = open_detector(run.detector, det_size=run.det_size, conf=run.conf, iou=run.iou, device=device)
+    home = image_home(folder)
+    for image in labels["images"]:
+        picture = cv2.imread(str(home(image["file_name"])))
+        if told is None:
+            found = finder.detect([picture])[0]
+            around, trust = np.array(found.boxes), np.array(found.scores)
+        else:
+            rows = np.array(told.get(image["id"], []), np.float32).reshape(-1, 5)
+            around, trust = rows[:, :4], rows[:, 4]
+        around, trust = around[:100], trust[:100]
+        if not len(around):
+            continue
+        blank = np.zeros((model.config.keypoints, 2), np.float32)
+        rows_ = [Sample("", image["file_name"], "", lambda p=picture: p, b, blank, blank[:, 0], 1.0) for b in around]  # type: ignore[misc]
+        said = answer(model, rows_, flip=flip, batch=batch)
+        yield from as_results(said, [image["id"]] * len(rows_), person_score(said.scores, trust))
