@@ -161,14 +161,10 @@ def read_csv(path: Path) -> tuple[dict[str, Any] | None, Iterator[Result]]:
 def _csv_rows(path: Path) -> Iterator[dict[str, str]]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(line for line in file if line.endswith("\n"))  # the last one may be cut off
             if tuple(reader.fieldnames or ()) != WIDE:
-                raise InputError(
-                    f"{path.name} is not a wide table of poses", why="other columns", fix="--csv-layout wide"
-                )
-            for row in reader:
-                if None not in row.values():  # a last line that was cut off has fewer cells
-                    yield row
+                raise InputError(f"{path.name} is not a wide table", why="other columns", fix="--csv-layout wide")
+            yield from reader
     except OSError as error:
         raise InputError(f"cannot read {path.name}", why=error.strerror or str(error), fix="check the path") from error
 

@@ -89,11 +89,12 @@ def _lines(
 
 
 def _rate(times: list[tuple[int, float]], header: Mapping[str, Any], path: Path) -> float:
-    """Frames a second: the nominal rate, or the mean where the rate varies."""
+    """Frames a second: the usual rate, or the mean where the rate varies."""
     fps = header.get("fps", {})
-    span = times[-1][1] - times[0][1] if len(times) > 1 else 0.0
-    mean = (len(times) - 1) / span if span > 0 else float(fps.get("nominal") or 30.0)
+    steps = np.diff([pts for _, pts in times]) if len(times) > 1 else np.array([1.0 / (fps.get("nominal") or 30.0)])
     if fps.get("variable") or not fps.get("nominal"):
+        mean = float(1.0 / steps.mean())
         log.warning("%s: the rate varies; DataRate is the mean, %.3f, and Time has the true times", path.name, mean)
         return mean
-    return mean if abs(mean / fps["nominal"] - 1) > 0.001 else float(fps["nominal"])
+    usual = float(1.0 / np.median(steps))  # a lost frame does not change it, --stride does
+    return float(fps["nominal"]) if abs(usual / fps["nominal"] - 1) < 0.001 else usual

@@ -1,0 +1,153 @@
+"""COCO results, OpenPose JSON and TRC, against their readers and by hand."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+from known_people import SUMMARY, header, results
+from pycocotools.coco import COCO
+
+from tfpose_rt.errors import UsageError
+from tfpose_rt.io.coco import coco_sink
+from tfpose_rt.io.openpose import LAYOUTS, OpenPoseSink
+from tfpose_rt.io.parts import SinkOptions
+from tfpose_rt.io.trc import MARKERS, trc_sink
+
+
+def write(sink, items=None):
+    for result in items if items is not None else results():
+        sink.write(result)
+    sink.close(SUMMARY)
+    return sink
+
+
+def test_pycocotools_loads_the_results(tmp_path, capsys):
+    write(coco_sink(tmp_path / "clip.json", header()))
+    images = json.loads((tmp_path / "clip.images.json").read_text())["images"]
+    assert [i["id"] for i in images] == [0, 1, 2, 3, 4, 6]
+    assert images[2]["pts"] == 0.066667
+    truth = COCO()
+    truth.dataset = {"images": images, "annotations": [], "categories": [{"id": 1, "name": "person"}]}
+    truth.createIndex()
+    loaded = truth.loadRes(str(tmp_path / "clip.json"))
+    assert sorted(a["image_id"] for a in loaded.loadAnns(loaded.getAnnIds())) == [1, 2, 2, 3, 6]
+    first = loaded.loadAnns(loaded.getAnnIds(imgIds=[1]))[0]
+    assert first["keypoints"][:6] == [101.25, 200.5, 0.5, 102.25, 201.5, 0.51]
+    assert len(first["keypoints"]) == 51
+    assert first["score"] == pytest.approx(0.8 * 0.58, abs=1e-4)  # mean of 0.50 ... 0.66
+    assert first["track_id"] == 1
+
+
+def test_coco_boxes_count_from_the_edge_and_scores_over_a_fifth_only(tmp_path):
+    one = next(r for r in results() if r.frame == 1)
+    scores = np.full((1, 17), 0.1, np.float32)
+    scores[0, :2] = (0.4, 0.6)
+    changed = type(one)(frame=1, poses=type(one.poses)(xy=one.poses.xy, scores=scores, boxes=one.poses.boxes,
+                                                        box_scores=one.poses.box_scores))  # fmt: skip
+    write(coco_sink(tmp_path / "clip.json", header()), [changed])
+    person = json.loads((tmp_path / "clip.json").read_text())[0]
+    assert person["bbox"] == [91.5, 190.5, 36.0, 36.0]
+    assert person["score"] == 0.4
+    assert "track_id" not in person
+
+
+def test_openpose_names_fields_and_order(tmp_path):
+    write(OpenPoseSink(tmp_path / "clip", header()))
+    names = sorted(p.name for p in (tmp_path / "clip").iterdir())
+    assert names == sorted([f"clip_one_{i:012d}_keypoints.json" for i in (0, 1, 2, 3, 4, 6)] + ["layout.json"])
+    text = (tmp_path / "clip" / "clip_one_000000000002_keypoints.json").read_text()
+    frame = json.loads(text)
+    assert list(frame) == ["version", "people"]
+    assert frame["version"] == 1.3
+    assert list(frame["people"][0]) == [
+        "person_id", "pose_keypoints_2d", "face_keypoints_2d", "hand_left_keypoints_2d", "hand_right_keypoints_2d",
+        "pose_keypoints_3d", "face_keypoints_3d", "hand_left_keypoints_3d", "hand_right_keypoints_3d"]  # fmt: skip
+    assert [p["person_id"] for p in frame["people"]] == [[1], [2]]
+    empty = json.loads((tmp_path / "clip" / "clip_one_000000000000_keypoints.json").read_text())
+    assert empty == {"version": 1.3, "people": []}
+
+
+def points(folder, layout):
+    write(OpenPoseSink(folder, header(), SinkOptions(openpose_layout=layout)))
+    people = json.loads((folder / "clip_one_000000000001_keypoints.json").read_text())["people"]
+    return np.array(people[0]["pose_keypoints_2d"]).reshape(-1, 3)
+
+
+def test_coco18_has_the_neck_between_the_shoulders_with_the_smaller_score(tmp_path):
+    got = points(tmp_path / "a", "coco18")
+    assert got.shape == (18, 3)
+    assert got[0].tolist() == [101.25, 200.5, 0.5]  # nose
+    assert got[1].tolist() == [106.75, 206.0, 0.55]  # between joints 5 and 6
+    assert got[2].tolist() == [107.25, 206.5, 0.56]  # right shoulder, COCO joint 6
+    assert got[17].tolist() == [104.25, 203.5, 0.53]  # left ear, COCO joint 3
+
+
+def test_body25_has_a_middle_hip_and_no_feet(tmp_path):
+    got = points(tmp_path / "a", "body25")
+    assert got.shape == (25, 3)
+    assert got[8].tolist() == [112.75, 212.0, 0.61]
+    assert not got[19:].any()
+
+
+def test_coco17_is_our_own_order(tmp_path):
+    got = points(tmp_path / "a", "coco17")
+    np.testing.assert_allclose(got[:, 0], 101.25 + np.arange(17))
+
+
+def test_points_below_the_threshold_are_zero_here_alone_and_the_folder_says_so(tmp_path):
+    write(OpenPoseSink(tmp_path / "a", header(), SinkOptions(kpt_thr=0.555)))
+    people = json.loads((tmp_path / "a" / "clip_one_000000000001_keypoints.json").read_text())["people"]
+    got = np.array(people[0]["pose_keypoints_2d"]).reshape(-1, 3)
+    assert not got[0].any()  # nose, 0.50
+    assert not got[1].any()  # the neck needs both shoulders; the left has 0.55
+    assert got[2].tolist() == [107.25, 206.5, 0.56]
+    layout = json.loads((tmp_path / "a" / "layout.json").read_text())
+    assert layout["threshold"] == 0.555
+    assert tuple(layout["points"]) == LAYOUTS["coco18"]
+
+
+def test_pose2sim_names(tmp_path):
+    write(OpenPoseSink(tmp_path / "a", header(), SinkOptions(openpose_layout="coco17", openpose_naming="pose2sim")))
+    assert (tmp_path / "a" / "clip_one_000006.json").exists()
+
+
+def test_an_existing_folder_loses_only_its_pose_files(tmp_path):
+    folder = tmp_path / "a"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    (folder / "old_000000000077_keypoints.json").write_text("{}")
+    write(OpenPoseSink(folder, header(), overwrite=True))
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert not (folder / "old_000000000077_keypoints.json").exists()
+    assert (folder / "clip_one_000000000006_keypoints.json").exists()
+
+
+def test_a_file_for_each_person_with_a_row_for_each_frame(tmp_path):
+    write(trc_sink(tmp_path / "clip.trc", header()))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["clip_px_person1.trc", "clip_px_person2.trc"]
+    lines = (tmp_path / "clip_px_person2.trc").read_text().split("\n")
+    assert lines[0] == "PathFileType\t4\t(X/Y/Z)\tclip_px_person2.trc"
+    assert lines[1].split("\t")[0] == "DataRate"
+    assert lines[2].split("\t") == ["30", "30", "6", "17", "px", "30", "0", "6"]
+    assert lines[3].split("\t")[:9] == ["Frame#", "Time", "Nose", "", "", "LEye", "", "", "REye"]
+    rows = [line.split("\t") for line in lines[5:-1]]
+    assert [r[0] for r in rows] == ["0", "1", "2", "3", "4", "6"]
+    assert all(len(r) == 2 + 51 for r in rows)
+    assert rows[2][:5] == ["2", "0.066667", "202.25", "200.50", "0"]
+    assert set(rows[0][2:]) == {""}
+    assert MARKERS[5:8] == ("LShoulder", "RShoulder", "LElbow")
+
+
+def test_trc_says_when_the_rate_varies(tmp_path, caplog):
+    about = header()
+    about["fps"] = {"nominal": 30.0, "measured": None, "variable": True}
+    with caplog.at_level(logging.WARNING):
+        write(trc_sink(tmp_path / "clip.trc", about))
+    assert "rate varies" in caplog.text
+    assert (tmp_path / "clip_px_person1.trc").read_text().split("\n")[2].split("\t")[0] == "25"  # 5 steps in 0.2 s
+
+
+def test_trc_needs_ids(tmp_path):
+    with pytest.raises(UsageError, match="ids"):
+        write(trc_sink(tmp_path / "clip.trc", header()), results(track=False))
