@@ -33,7 +33,7 @@ wheel: $(READY)  ## Built, installed into a clean environment, and asked how it 
 	cd dist && wheel-venv/bin/tfpose-rt doctor
 
 docs: $(READY)  ## Rewrites docs/commands.md from the program's own help
-	$(BIN)/python -m tfpose_rt.tools.commands docs/commands.md
+	$(BIN)/python -m typer tfpose_rt.cli utils docs --name tfpose-rt --output docs/commands.md
 
 bench: $(READY)
 	$(BIN)/tfpose-rt bench
