@@ -172,6 +172,44 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "owned").exists()
 
 
+@pytest.mark.parametrize("name", ["yolo11n-pose.yaml", "yolov8n-seg.yaml", "yolo26n.yaml"])
+@pytest.mark.parametrize("end_to_end", [False, True])
+def test_other_heads_decode_as_ultralytics_does(name: str, end_to_end: bool) -> None:
+    """With bins for the sides or without, with joints or masks beside the boxes; random weights."""
+    tasks = yolo.load()
+    task = {"pose": "pose", "seg": "segment"}.get(name[:-5].split("-")[-1], "detect")
+    told = tasks.yaml_model_load(name)
+    torch.manual_seed(1)
+    theirs = getattr(tasks, yolo.TASKS[task])(dict(told), verbose=False).eval()
+    for module in theirs.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(std=0.2)
+    state = {key: tensor.clone() for key, tensor in theirs.state_dict().items()}
+    ours = yolo.person_network(yolo.build(told, state, task=task), 0, end_to_end=end_to_end)
+    two_heads = told.get("end2end", False)
+    x = torch.rand(2, 3, 96, 64)
+    with torch.inference_mode():
+        raw = theirs(x)[1]
+        head = theirs.model[-1]
+        raw = raw["one2one" if end_to_end else "one2many"] if two_heads else raw
+        head.xyxy = True
+        boxes, scores = head._get_decode_boxes(raw), raw["scores"][:, :1].sigmoid()
+        np.testing.assert_allclose(ours(x).numpy(), torch.cat([boxes, scores], 1).numpy(), atol=2e-3, rtol=1e-4)
+
+
+def test_a_pt_whose_file_tells_another_number_of_classes(tmp_path: Path) -> None:
+    """As yolo11n-pose.pt does: its YAML says 80, its head has one."""
+    tasks = yolo.load()
+    model = tasks.PoseModel("yolo11n-pose.yaml", nc=1, data_kpt_shape=(17, 3), verbose=False)
+    model.yaml["nc"] = 80
+    model.names = {0: "person"}
+    torch.save({"model": model, "version": "8.4.0"}, tmp_path / "own.pt")
+    checkpoint = yolo.read_pt(tmp_path / "own.pt")
+    assert (checkpoint.task, checkpoint.names, checkpoint.made_by) == ("pose", {0: "person"}, "8.4.0")
+    found = PersonDetector(tmp_path / "own.pt", conf=0.0, det_size=96).detect([picture(64, 96)])[0]
+    assert found.boxes.shape[1] == 4
+
+
 @pytest.mark.slow
 def test_the_shipped_network_answers_as_the_original_pt_through_ultralytics() -> None:
     data = Path(os.environ["TFPOSE_DATA"])

@@ -53,7 +53,6 @@ SIDE_VARIABLES = (
     "OMP_NUM_THREADS", "NUMEXPR_MAX_THREADS", "TF_CPP_MIN_LOG_LEVEL", "TORCH_CPP_LOG_LEVEL", "KINETO_LOG_LEVEL",
 )  # fmt: skip
 TASKS: Mapping[str, str] = {"detect": "DetectionModel", "pose": "PoseModel", "segment": "SegmentationModel"}
-
 _scratch: list[tempfile.TemporaryDirectory[str]] = []  # kept until exit, where the data folder cannot be written
 
 
@@ -183,10 +182,16 @@ def build(architecture: Mapping[str, Any], state: Mapping[str, Tensor], *, task:
     except (RuntimeError, KeyError, TypeError, ValueError, IndexError, AttributeError, NotImplementedError) as error:
         raise WeightsError(
             "detector weights do not fit their architecture",
-            why=str(error).splitlines()[0][:200],
+            why=_line(error, 1),  # torch's first line only names the class
             fix="tfpose-rt weights verify",
         ) from error
     return model.eval()
+
+
+def _line(error: Exception, number: int) -> str:
+    """One line of an error's text, or the last one before it, short enough for a message of one line."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    return lines[min(number, len(lines) - 1)].strip()[:160]
 
 
 @contextlib.contextmanager
@@ -287,9 +292,9 @@ def read_pt(path: Path) -> Checkpoint:
     except Exception as error:
         raise WeightsError(
             f"cannot read {path.name}",
-            why="not detector weights of ultralytics, or it holds code (" + str(error).splitlines()[0][:120] + ")",
+            why=f"not detector weights of ultralytics, or it holds code ({_line(error, 0)})",
             fix="the file as its maker published it",
         ) from error
     architecture.pop("yaml_file", None)
-    architecture.setdefault("nc", len(names))
+    architecture["nc"] = len(names)  # a network trained from another one keeps that one's number in its file
     return Checkpoint(task, architecture, names, state, str(content.get("version") or ""))
