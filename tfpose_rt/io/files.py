@@ -100,11 +100,11 @@ class FileSource:
 
     def _finish(self, index: int, last: float, first: int | None) -> None:
         """Decide how the file ended: whole, cut short, or damaged on the way."""
-        expected, duration = self.info.frames, self.info.duration
-        if expected is not None:
-            short = self._reader.packets < expected
-        else:  # no count: one second covers a container's rounding and an odd last frame
-            short = duration is not None and last + 1.0 / (self.info.fps or 30.0) < duration - 1.0
+        expected, duration, step = self.info.frames, self.info.duration, 1.0 / (self.info.fps or 30.0)
+        # By count where the container has one, and by time: an AVI counts empty places, a Matroska file none at all.
+        fewer = expected is None or self._reader.packets < expected
+        spare = 1.0 if expected is None else 1.5 * step
+        short = fewer and duration is not None and last + step < duration - spare
         if short:
             self.ended = "early_eof"
         elif self.decode_errors:
