@@ -151,7 +151,8 @@ def test_an_undecodable_last_frame_is_told_too(tmp_path):
 
 
 @pytest.mark.parametrize(("suffix", "how"), [
-    ("mp4", {"options": {"g": "4"}}), ("mkv", {}), ("avi", {"codec": "mpeg4", "ticks": 1}), ("webm", {"codec": "libvpx-vp9"}),
+    ("mp4", {"options": {"g": "4"}}), ("mkv", {}), ("avi", {"codec": "mpeg4", "ticks": 1}),
+    ("webm", {"codec": "libvpx-vp9"}),
 ])  # fmt: skip
 def test_a_file_cut_short_ends_early(tmp_path, suffix, how):
     path = tmp_path / f"a.{suffix}"

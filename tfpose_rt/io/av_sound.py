@@ -98,13 +98,18 @@ class Sound:
                 if frame.pts is not None:
                     frame.pts -= round(self._start / frame.time_base)
                 for part in resampler.resample(frame):
-                    self._target.mux(out.encode(part))
+                    self._mux(out.encode(part))
+
+    def _mux(self, packets: list[Any]) -> None:
+        """Write encoded sound; MP4 would move the pictures to make room for an AAC encoder's lead-in."""
+        webm = self._target.format.name == "webm"
+        self._target.mux([p for p in packets if webm or p.pts is None or p.pts >= 0])
 
     def close(self) -> None:
         """Flush the encoders and release the source."""
         for index, resampler in self._encoders.items():
             out = self._out[index]
             for part in resampler.resample(None):
-                self._target.mux(out.encode(part))
-            self._target.mux(out.encode(None))
+                self._mux(out.encode(part))
+            self._mux(out.encode(None))
         self._source.close()

@@ -9,6 +9,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.bitstream import BitStreamFilterContext
 from av.codec import Codec
 from av.codec.codec import UnknownCodecError
 from av.error import FFmpegError
@@ -98,7 +99,7 @@ class AvEncoder:
         self._last = max(round(seconds / self._time_base), self._last + 1)
         frame.pts, frame.time_base = self._last, self._time_base
         if self._sound is not None:
-            self._sound.copy_until(seconds + 0.5)  # ahead, so that the muxer never waits for it
+            self._sound.copy_until((self._last + self._step) * float(self._time_base))
         self._mux(self._video.encode(frame))
         self.written += 1
 
@@ -146,27 +147,31 @@ class AvEncoder:
         """Copy the first `keep` pictures of an earlier part, without encoding them again."""
         with av.open(f"file:{old}") as container:
             stream = container.streams.video[0]
-            if stream.codec_context.extradata != self._video.codec_context.extradata:
-                raise OutputError(
-                    f"cannot continue {old.name}", why="it was made with other settings", fix="--overwrite"
-                )
+            ours, theirs = self._video.codec_context.extradata, stream.codec_context.extradata
+            if not all(nal in (theirs or b"") for nal in _parameter_sets(ours or b"")):
+                raise OutputError(f"cannot continue {old.name}", why="other settings made it", fix="--overwrite")
+            # The muxer expects packets as the encoder makes them: start codes, not the lengths that files hold.
+            h264 = stream.codec_context.name == "h264"
+            plain = BitStreamFilterContext("h264_mp4toannexb", stream) if h264 else None
             for packet in container.demux(stream):
                 if self.written == keep or packet.pts is None:
                     break
-                seconds = float(packet.pts * packet.time_base)
-                self._last = round(seconds / self._time_base)
-                packet.stream = self._video
-                if self._sound is not None:
-                    self._sound.copy_until(seconds + 0.5)
-                packet.pts = packet.dts = self._last
-                packet.time_base = self._time_base
-                self._mux([packet])
-                self.written += 1
+                for part in [packet] if plain is None else plain.filter(packet):
+                    self._last = round((part.pts or 0) * part.time_base / self._time_base)
+                    part.pts = part.dts = self._last
+                    part.time_base, part.stream = self._time_base, self._video
+                    if self._sound is not None:
+                        self._sound.copy_until((self._last + self._step) * float(self._time_base))
+                    self._mux([part])
+                    self.written += 1
         if self.written != keep:
-            raise OutputError(
-                f"cannot continue {old.name}", why=f"{self.written} frames left of {keep}", fix="--overwrite"
-            )
+            raise OutputError(f"cannot continue {old.name}", why=f"it lacks frame {self.written}", fix="--overwrite")
         old.unlink()
+
+
+def _parameter_sets(extradata: bytes) -> list[bytes]:
+    """The H.264 parameter sets an encoder announces; none for codecs that announce nothing."""
+    return [nal.strip(b"\0") for nal in extradata.split(b"\0\0\1") if nal and nal[0] & 31 in (7, 8)]
 
 
 def has_encoder(name: str) -> bool:

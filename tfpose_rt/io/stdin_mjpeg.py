@@ -111,7 +111,7 @@ def _end_of_jpeg(data: bytearray, start: int) -> int | None:
     Segments are stepped over by their length: a thumbnail inside one holds markers of its own.
     """
     at = start + 2
-    while at + 4 <= len(data):
+    while at + 2 <= len(data):
         if data[at] != 0xFF:
             at += 1
             continue
@@ -123,5 +123,7 @@ def _end_of_jpeg(data: bytearray, start: int) -> int | None:
             continue
         if marker == 0xD8:  # the picture before was cut off; this one starts a new one
             return at
+        if at + 4 > len(data):
+            break
         at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return at + 2 if data[at : at + 2] == b"\xff\xd9" else None
+    return None

@@ -1,0 +1,181 @@
+"""Checks before the run, errors during it, and the thread that writes."""
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from known_people import INFO, SUMMARY, header, results
+
+from tfpose_rt.errors import OutputError, UsageError
+from tfpose_rt.io import parts
+from tfpose_rt.io.jsonl import JsonlSink
+from tfpose_rt.io.sinks import FORMATS, SINKS, Threaded, check_outputs, format_of, open_sink
+from tfpose_rt.records import Result
+
+
+@pytest.mark.parametrize("suffix", sorted(SINKS))
+def test_every_format_opens_by_suffix_writes_every_frame_and_leaves_no_part(tmp_path, suffix):
+    path = tmp_path / f"clip{suffix}"
+    sink = open_sink(path, header=header(), info=INFO)
+    for result in results():
+        sink.write(result)
+    sink.close(SUMMARY)
+    assert sink.written == 6
+    assert path.exists() or suffix == ".trc"
+    assert not [p for p in tmp_path.iterdir() if p.suffix in (".part", ".new")]
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS))
+def test_every_format_keeps_a_part_when_aborted(tmp_path, name):
+    suffix = next(s for s, f in SINKS.items() if f == name)
+    path = tmp_path / f"clip{suffix}"
+    sink = open_sink(path, header=header(), info=INFO)
+    for result in results():
+        sink.write(result)
+    while sink.written < 6:
+        time.sleep(0.01)
+    sink.abort()
+    sink.abort()
+    assert not path.exists()
+    assert (tmp_path / f"clip{suffix}.part").exists()
+
+
+def test_the_format_is_told_by_name_or_suffix():
+    assert format_of(Path("a.CSV")) == "csv"
+    assert format_of(Path("a.txt"), "jsonl") == "jsonl"
+    assert format_of(Path("-")) == "jsonl"
+    with pytest.raises(UsageError, match="save-video"):
+        format_of(Path("a.mp4"))
+    for bad in ((Path("a.xyz"), None), (Path("a.csv"), "excel")):
+        with pytest.raises(UsageError):
+            format_of(*bad)
+
+
+def test_outputs_are_checked_before_anything_slow(tmp_path):
+    source, made = tmp_path / "in.mp4", tmp_path / "made.csv"
+    source.write_text("x")
+    made.write_text("x")
+    check_outputs([tmp_path / "new.jsonl", "-"], inputs=[source])
+    check_outputs([made], True)
+    for paths, error, text in (
+        ([made], OutputError, "exists"),
+        ([source], OutputError, "is the input"),
+        ([tmp_path / "no" / "a.csv"], OutputError, "mkdir -p"),
+        ([tmp_path / "a.csv", tmp_path / "." / "a.csv"], UsageError, "twice"),
+    ):
+        with pytest.raises(error, match=text):
+            check_outputs(paths, inputs=[source])
+    with pytest.raises(OutputError, match="is the input"):
+        check_outputs([source], True, inputs=[source])
+    (tmp_path / "b.jsonl.part").write_text("x")
+    with pytest.raises(OutputError, match="--resume"):
+        check_outputs([tmp_path / "b.jsonl"])
+    check_outputs([tmp_path / "b.jsonl"], resume=True)
+    (tmp_path / "c_px_person3.trc").write_text("x")
+    with pytest.raises(OutputError, match="person3"):
+        check_outputs([tmp_path / "c.trc"])
+    (tmp_path / "link.mp4").symlink_to(source)
+    with pytest.raises(OutputError, match="is the input"):
+        check_outputs([tmp_path / "link.mp4"], True, inputs=[source])
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(OutputError, match="permission"):
+        check_outputs([tmp_path / "a.csv"])
+    tmp_path.chmod(0o700)
+
+
+class Failing:
+    """A sink whose third write fails."""
+
+    path, written, aborted, summary = Path("x"), 0, False, None
+
+    def __init__(self, wait=0.0):
+        self.wait, self.thread = wait, None
+
+    def write(self, result):
+        time.sleep(self.wait)
+        self.thread = threading.current_thread()
+        if result.frame == 2:
+            raise OutputError("disk full")
+        self.written += 1
+
+    def close(self, summary):
+        self.summary = summary
+
+    def abort(self):
+        self.aborted = True
+
+
+def send(sink, frames):
+    for i in range(frames):
+        sink.write(Result(frame=i))
+    sink.close({})
+
+
+def test_an_error_on_the_thread_reaches_the_next_write_or_close():
+    sink = Threaded(inner := Failing())
+    with pytest.raises(OutputError, match="disk full"):
+        send(sink, 1000)
+    assert inner.aborted
+    sink = Threaded(inner := Failing())
+    with pytest.raises(OutputError, match="disk full"):
+        send(sink, 3)
+    assert inner.aborted
+    assert inner.summary is None
+    assert inner.thread is not threading.current_thread()
+
+
+def test_what_waits_is_written_before_close_and_the_queue_is_bounded():
+    sink = Threaded(inner := Failing(0.01), depth=3)
+    for _ in range(20):
+        sink.write(Result(frame=0))
+        assert sink._queue.qsize() <= 3
+    sink.close({"frames": 20})
+    sink.close({})
+    assert inner.written == 20
+    assert inner.summary == {"frames": 20}
+    assert not inner.thread.is_alive()
+
+
+def test_a_recording_removed_while_it_is_written_is_noticed(tmp_path, monkeypatch):
+    monkeypatch.setattr(parts, "FLUSH", 0.0)
+    sink = JsonlSink(tmp_path / "a.jsonl", header())
+    (tmp_path / "a.jsonl.part").unlink()
+    with pytest.raises(OutputError, match="removed"):
+        sink.write(Result(frame=0))
+    sink.abort()
+
+
+def test_a_file_that_appeared_meanwhile_is_not_replaced(tmp_path):
+    sink = JsonlSink(tmp_path / "a.jsonl", header())
+    (tmp_path / "a.jsonl").write_text("somebody else's")
+    with pytest.raises(OutputError, match="appeared"):
+        sink.close(SUMMARY)
+    sink.abort()
+    assert (tmp_path / "a.jsonl").read_text() == "somebody else's"
+
+
+def test_lines_reach_the_disk_within_a_second(tmp_path, monkeypatch):
+    monkeypatch.setattr(parts, "FLUSH", 0.2)
+    sink = JsonlSink(tmp_path / "a.jsonl", header())
+    for i in range(30):
+        sink.write(Result(frame=i))
+        time.sleep(0.02)
+    on_disk = (tmp_path / "a.jsonl.part").read_text().count('"frame"')
+    sink.abort()
+    assert on_disk >= 30 - 14
+
+
+def test_data_on_standard_output(capsys):
+    sink = open_sink("-", header=header(), info=INFO)
+    for result in results():
+        sink.write(result)
+    sink.close(SUMMARY)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + 7 + 1
+    assert '"type":"header"' in lines[0]
