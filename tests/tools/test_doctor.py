@@ -79,6 +79,22 @@ def test_cupy_has_to_fit_torch(
     assert words in check.fix
 
 
+def test_an_attention_path_that_differs_from_the_reference_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert look("attention")["attention cpu"].state == "pass"
+    from tfpose_rt.ops import deform_attn
+
+    right = deform_attn.ms_deform_attn
+    monkeypatch.setattr(deform_attn, "ms_deform_attn", lambda *arguments: right(*arguments) + 1e-3)
+    assert look("attention")["attention cpu"].state == "fail"
+
+
+@pytest.mark.gpu
+def test_the_fused_kernel_passes_on_this_gpu() -> None:
+    check = look("attention")["attention cuda:0"]
+    assert check.state == "pass"
+    assert "cuda fused" in check.found
+
+
 def test_altered_weights_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TFPOSE_STORE", str(tmp_path))
     (tmp_path / "mine.safetensors").write_bytes(b"other")

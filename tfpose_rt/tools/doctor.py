@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import getpass
 import importlib.metadata as packages
 import os
 import platform
 import re
 import shutil
-import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from tfpose_rt.errors import TfposeError
+from tfpose_rt.tools.redact import redact
 
 OPENCV = ("opencv-python", "opencv-contrib-python", "opencv-python-headless", "opencv-contrib-python-headless")
 CUPY = ("cupy-cuda13x", "cupy-cuda12x", "cupy-cuda11x", "cupy")
@@ -60,24 +59,6 @@ def examine(examiners: Iterable[tuple[str, Examiner]] | None = None) -> list[Che
 def report(checks: Iterable[Check]) -> list[dict[str, str]]:
     """The checks as plain data with the user, the machine, the home folder and every address left out."""
     return [{key: redact(str(value)) for key, value in asdict(check).items()} for check in checks]
-
-
-def redact(text: str) -> str:
-    """Replace what tells who and where: home folder, user name, host name, URLs, e-mail and IP addresses."""
-    text = re.sub(r"\b[a-z][a-z0-9+.-]*://\S+", "<url>", text, flags=re.IGNORECASE)
-    text = re.sub(r"\b[\w.+-]+@[\w-]+\.[\w.]+\b", "<address>", text)
-    text = re.sub(r"(?<![=\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])", "<address>", text)
-    for secret, mask in ((str(Path.home()), "~"), (_user(), "<user>"), (socket.gethostname(), "<host>")):
-        if len(secret) > 1:
-            text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", mask, text)
-    return text
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # no such user in this container
-        return ""
 
 
 def _installed(names: Iterable[str]) -> list[str]:
@@ -152,6 +133,34 @@ def _cupy() -> Iterable[Check]:
         yield Check("cupy", "fail", f"{found[0]} beside a torch built for CUDA {cuda}", fix)
     else:
         yield Check("cupy", "pass", found[0])
+
+
+def _attention() -> Iterable[Check]:
+    """Compile the fused kernel where it can run, and compare every path with the reference on random input."""
+    import torch
+
+    from tfpose_rt.ops.choice import FUSED, kernel_choice
+    from tfpose_rt.ops.deform_attn import ms_deform_attn, reference
+
+    shapes, rng = (8, 6, 4, 3), torch.Generator().manual_seed(0)
+    value = torch.randn(2, 60, 8, 24, generator=rng)
+    offsets, logits = torch.randn(2, 17, 8, 2, 4, 2, generator=rng), torch.randn(2, 17, 8, 8, generator=rng)
+    ref = torch.rand(2, 17, 1, 2, generator=rng)
+    expected = reference(value, offsets, logits, ref, shapes)
+    for i in range(-1, torch.cuda.device_count()):
+        device = torch.device("cpu" if i < 0 else f"cuda:{i}")
+        choice = kernel_choice("auto", device)
+        if i >= 0 and choice.name != FUSED:
+            reason, _, fix = choice.reason.partition("; try: ")
+            yield Check(f"attention {device}", "warn", f"{choice.name}: {reason}", fix)
+            continue
+        with torch.inference_mode():
+            moved = (value.to(device), offsets.to(device), logits.to(device), ref.to(device))
+            got = ms_deform_attn(*moved, shapes).cpu()
+        error = float((got - expected).norm() / expected.norm())
+        same = error < 1e-5
+        found = f"{choice.name}, {error:.0e} from the reference"
+        yield Check(f"attention {device}", "pass" if same else "fail", found, "" if same else "--kernel torch")
 
 
 def _opencv() -> Iterable[Check]:
@@ -274,6 +283,7 @@ def camera(spec: str) -> Examiner:
 
 
 EXAMINERS: tuple[tuple[str, Examiner], ...] = (
-    ("python", _programs), ("torch", _torch), ("cupy", _cupy), ("opencv", _opencv), ("video", _videos),
+    ("python", _programs), ("torch", _torch), ("cupy", _cupy), ("attention", _attention),
+    ("opencv", _opencv), ("video", _videos),
     ("machine", _machine), ("weights", _weights), ("privacy", _privacy),
 )  # fmt: skip
