@@ -1,0 +1,88 @@
+"""One connection to a camera or stream, read in a thread of its own into a mailbox."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from tfpose_rt.mailbox import Mailbox
+from tfpose_rt.records import Image
+
+
+@dataclass(frozen=True, slots=True)
+class Grab:
+    """One picture as it came in.
+
+    Args:
+        t: s, monotonic clock, right after it arrived and before it was decoded to pixels.
+        read: gives the pixels, (H, W, 3) uint8 BGR; called at most once, on any thread.
+        pts: container time in s, for a recording that is merely read over the network.
+    """
+
+    t: float
+    read: Callable[[], Image]
+    pts: float | None = None
+
+
+class Connection(Protocol):
+    """An open camera or stream; made, iterated and closed on one thread.
+
+    Attributes:
+        fps: nominal rate, where the device gives one.
+        codec: FFmpeg's or the camera's name of the format.
+        duration: s, of a recording that ends; None for what goes on.
+        detail: what was granted: backend, format, ... for people to read.
+        errors: pictures that could not be decoded so far.
+    """
+
+    fps: float | None
+    codec: str | None
+    duration: float | None
+    detail: Mapping[str, Any]
+    errors: int
+
+    def __iter__(self) -> Iterator[Grab]:
+        """Pictures as they come; raises when the connection is lost, ends when the other side says so."""
+        ...
+
+    def close(self) -> None:
+        """Release it."""
+        ...
+
+
+Connect = Callable[[], Connection]
+
+
+class Worker(threading.Thread):
+    """Opens one connection and fills a mailbox until told to stop."""
+
+    def __init__(self, connect: Connect, name: str) -> None:
+        super().__init__(name=f"capture {name}", daemon=True)
+        self.box: Mailbox[Grab] = Mailbox()
+        self.connection: Connection | None = None
+        self.error: Exception | None = None
+        self.arrived = time.monotonic()  # of the newest picture, or of the start
+        self.connect = connect
+        self.start()
+
+    def run(self) -> None:
+        """Open, read, close; every error ends up in `error`."""
+        try:
+            self.connection = connection = self.connect()
+            if connection.duration is not None:
+                self.box.depth = 8  # a recording: nothing is passed over, the other side waits
+            try:
+                for grab in connection:
+                    self.arrived = time.monotonic()
+                    if not self.box.put(grab):
+                        return
+                    self.arrived = time.monotonic()  # waiting for a slow reader of a recording is no silence
+            finally:
+                connection.close()
+        except Exception as error:  # noqa: BLE001 - told to the reader, never lost on the thread
+            self.error = error
+        finally:
+            self.box.close()
