@@ -30,7 +30,8 @@ SETTINGS = {
         "lag-in-frames": "0",
     },
 }
-FRAGMENTS = {"movflags": "empty_moov+default_base_moof", "frag_duration": "1000000"}  # one a second
+# One fragment a second; the index waits for the first one, so that sound may begin later than the pictures.
+FRAGMENTS = {"movflags": "delay_moov+default_base_moof", "frag_duration": "1000000"}
 CLUSTERS = {"cluster_time_limit": "1000"}
 MAXIMUM_WAIT = {"max_interleave_delta": "1000000"}  # us: sound that has ended holds no picture back
 
