@@ -14,10 +14,19 @@ from tfpose_rt.ops.plan import POINTERS, Plan
 from tfpose_rt.ops.source import kernel_source
 
 HOST = Path(__file__).parents[2] / "cuda" / "host"
-FLAGS = ("-std=c++17", "-O1", "-fPIC", "-shared", "-U_FORTIFY_SOURCE", "-ffp-contract=off", "-Wall", "-Wno-unknown-pragmas")
+FLAGS = (
+    "-std=c++17",
+    "-O1",
+    "-fPIC",
+    "-shared",
+    "-U_FORTIFY_SOURCE",
+    "-ffp-contract=off",
+    "-Wall",
+    "-Wno-unknown-pragmas",
+)
 
 
-class Refused(AssertionError):
+class RefusedError(AssertionError):
     """The shim stopped a kernel: divergence, a stray or misaligned access, a byte stored twice."""
 
 
@@ -93,7 +102,7 @@ class HostLauncher:
         grid, threads = self.grid or plan.grid, self.threads or plan.threads
         status = library.msda_launch(plan.expression.encode(), params, grid, threads, ranges, len(ranges))
         if status:
-            raise Refused(library.msda_message().decode() if status == 1 else f"{plan.expression} was not built")
+            raise RefusedError(library.msda_message().decode() if status == 1 else f"{plan.expression} was not built")
 
 
 def ranges_of(plan: Plan, pointers: tuple[int, ...]) -> list[tuple[int, int, bool, bool]]:

@@ -1,0 +1,1 @@
+"""Deformable attention: reference, operator, CPU path, CUDA kernel. Imports torch and numpy only."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tfpose_rt.ops import plan as plans
+from tfpose_rt.ops.cpu_gather import empty_grads
 from tfpose_rt.ops.plan import FIXED, FLOAT, SKIP, Plan
 
 MOST_PLANS = 4096  # a plan is some hundred bytes; past this many shapes the table starts afresh
@@ -73,16 +74,14 @@ class Kernel:
         needs: Needs,
         deterministic: bool,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Gradients of value, offsets, logits and ref; an empty tensor where `needs` has no use for one.
+        """Gradients of value, offsets, logits and ref; an empty tensor for value or ref where `needs` has no use for one.
 
-        Args:
-            grad: (B, Q, M * D) of value's dtype; made dense here.
-            needs: of value, offsets, logits, ref; the two query gradients always come together.
-            deterministic: sum value's gradient in fixed point, the same in every run.
+        grad is (B, Q, M * D) of value's dtype and is made dense here. `deterministic` sums value's gradient in fixed
+        point, the same in every run; otherwise the order of atomic additions decides its last bits.
         """
         problem = plans.check(value, offsets, logits, ref, shapes)
         if not problem.batch or not problem.queries:
-            return value.new_zeros(value.shape), torch.zeros_like(offsets), torch.zeros_like(logits), ref.new_zeros(ref.shape)
+            return empty_grads(value, offsets, logits, ref, needs)
         grad = grad.to(value.dtype).contiguous()
         mode = SKIP if not needs[0] else FIXED if deterministic else FLOAT
         key = (mode, bool(needs[3]), *_key(value, offsets, logits, ref, shapes, "auto"))
@@ -97,7 +96,7 @@ class Kernel:
         grad_logits = logits.new_empty(logits.shape)
         heads = (problem.batch, problem.queries, problem.heads, problem.levels, problem.ref_dim)
         grad_ref = ref.new_empty(heads if needs[3] else (0,))
-        inputs = tuple(t.data_ptr() for t in tensors)
+        inputs = (value.data_ptr(), offsets.data_ptr(), logits.data_ptr(), ref.data_ptr())
         plans.check_pointers(*inputs, problem)
         outputs = tuple(t.data_ptr() for t in (scratch, grad_offsets, grad_logits, grad_ref))
         self.launcher.launch(plan, (*inputs, 0, grad.data_ptr(), *outputs, amax.data_ptr()), value.device)

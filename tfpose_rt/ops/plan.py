@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 PARAMS_BYTES = 248
-POINTERS = struct.Struct("<11Q")  # value offsets logits ref out grad_out grad_value grad_offsets grad_logits grad_ref amax
+POINTERS = struct.Struct(
+    "<11Q"
+)  # value offsets logits ref out grad_out grad_value grad_offsets grad_logits grad_ref amax
 STATICS = struct.Struct("<8q6i18i")
 MAX_LEVELS, MAX_POINTS = 6, 32
 CHANNELS = (8, 16, 24, 32, 48, 64)  # of a head; 16, 24 and 32 are tuned, the others only correct
@@ -83,8 +85,8 @@ def fail(argument: str, got: object, expected: object, kind: type[Exception] = V
 def check(value: Tensor, offsets: Tensor, logits: Tensor, ref: Tensor, shapes: Sequence[int]) -> Problem:
     """Check a call against what the kernel takes.
 
-    Args:
-        value, offsets, logits, ref, shapes: as in `deform_attn.reference`.
+    The tensors are those of `deform_attn.reference`.
+
     Returns: the sizes.
     Raises: TypeError: a dtype; ValueError: a shape, stride, size or device. Both name argument, got and expected.
     """
