@@ -177,7 +177,7 @@ def train(
             terms["loss"].backward()
             norm = nn.utils.clip_grad_norm_(objective.parameters(), config.clip)
             if not math.isfinite(float(norm)):
-                raise TfposeError(f"step {progress.step}: the gradient is not a number", why=f"loss {float(terms['loss']):.4g}", fix="--lr half of this, or --resume from the last checkpoint")  # fmt: skip
+                raise TfposeError(f"step {progress.step}: the gradient is not a number", why=f"loss {float(terms['loss'].detach()):.4g}", fix="--lr half of this, or --resume from the last checkpoint")  # fmt: skip
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             progress.step += 1
@@ -264,9 +264,12 @@ def restore(path: Path, objective: Objective, optimizer: torch.optim.Optimizer, 
     for k, v in average.state.items():
         v.copy_(tensors[f"average.{k}"])
     state = optimizer.state_dict()
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for key, value in tensors.items():
         if key.startswith("moment."):
             _, index, name = key.split(".", 2)
+            if value.ndim:  # the fused step walks memory, so moments must lie as their parameter does (channels last)
+                value = torch.empty_like(parameters[int(index)]).copy_(value)
             state["state"].setdefault(int(index), {})[name] = value
     optimizer.load_state_dict(state)
     for name, value in metadata["progress"].items():

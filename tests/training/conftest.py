@@ -1,0 +1,34 @@
+"""Small labelled sets made here: coloured dots where the joints are, so that a model can learn them."""
+
+import json
+import tarfile
+from io import BytesIO
+
+import cv2
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="session")
+def pack(tmp_path_factory):
+    """A training pack of 40 crops of one dotted figure each."""
+    folder = tmp_path_factory.mktemp("pack")
+    rng = np.random.default_rng(7)
+    rows = []
+    with tarfile.open(folder / "train-00.tar", "w") as tar:
+        for number in range(40):
+            image = np.full((120, 100, 3), 40, np.uint8)
+            xy = rng.uniform((25, 20), (75, 100), (17, 2)).round(1)
+            for k, (x, y) in enumerate(xy):
+                cv2.circle(image, (round(x), round(y)), 3, (15 * k % 256, 255 - 10 * k, 60 + 8 * k), -1)
+            blob = cv2.imencode(".webp", image)[1].tobytes()
+            entry = tarfile.TarInfo(f"p{number}.webp")
+            entry.size = len(blob)
+            tar.addfile(entry, BytesIO(blob))
+            rows.append({
+                "key": f"p{number}", "image": f"photo{number}", "shard": 0, "source": "coco", "size": [100, 120],
+                "box": [20.0, 15.0, 80.0, 105.0], "keypoints": [[x, y, 2] for x, y in xy.tolist()],
+                "from": "h" * 17, "confidence": [1.0] * 17,
+            })  # fmt: skip
+    (folder / "labels.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return folder

@@ -1,0 +1,82 @@
+"""Figures against hand-made ones, and against pycocotools' own arithmetic."""
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from tfpose_rt import skeleton
+from tfpose_rt.training.evaluate import coco_ap, crop_ap, pck, person_score, reliability
+
+
+def people(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(20, 200, (count, 17, 2))
+
+
+def test_perfect_answers_are_a_hundred_and_absurd_ones_nothing():
+    truth = people(5)
+    ones, area = np.ones((5, 17)), np.full(5, 9000.0)
+    assert crop_ap(truth, ones, truth, ones, area)["AP"] == pytest.approx(100)
+    assert crop_ap(truth + 500, ones, truth, ones, area)["AP"] == 0
+
+
+def test_an_oks_between_two_thresholds_counts_for_the_lower_ones_alone():
+    """All joints moved so that OKS is 0.72 exactly: right at 0.50 ... 0.70, wrong from 0.75 on: five of ten."""
+    truth, area = people(4), np.full(4, 9000.0)
+    distance = np.sqrt(-np.log(0.72) * 2 * (2 * skeleton.SIGMAS) ** 2 * area[0])
+    moved = truth + np.stack((distance, np.zeros(17)), -1)
+    ones = np.ones((4, 17))
+    figures = crop_ap(moved, ones, truth, ones, area)
+    assert figures["AP"] == pytest.approx(50)
+    assert (figures["AP50"], figures["AP75"]) == pytest.approx((100, 0))
+
+
+def test_our_oks_is_pycocotools_own():
+    truth, found, area = people(1)[0], people(1, 1)[0], 6000.0
+    near = truth + (found - truth) * 0.05
+    row = {"image_id": 1, "category_id": 1, "iscrowd": 0, "bbox": [0, 0, 200, 200], "id": 1, "area": area,
+           "num_keypoints": 17, "keypoints": np.concatenate((truth, np.full((17, 1), 2)), 1).ravel().tolist()}  # fmt: skip
+    coco = COCO()
+    coco.dataset = {"images": [{"id": 1}], "annotations": [row], "categories": [{"id": 1, "name": "person"}], "info": {}}
+    coco.createIndex()
+    said = coco.loadRes([{"image_id": 1, "category_id": 1, "score": 1.0, "keypoints": np.concatenate((near, np.ones((17, 1))), 1).ravel().tolist()}])  # fmt: skip
+    scorer = COCOeval(coco, said, "keypoints")
+    scorer.evaluate()
+    assert skeleton.oks(near, truth, area).mean() == pytest.approx(scorer.ious[1, 1][0, 0], abs=1e-9)
+
+
+def test_boxes_and_an_empty_answer():
+    truth = {"images": [{"id": 1}], "categories": [{"id": 1, "name": "person"}],
+             "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "iscrowd": 0, "area": 400.0, "bbox": [5, 5, 20, 20]}]}  # fmt: skip
+    assert coco_ap(truth, [], "bbox")["AP"] == 0
+    assert coco_ap(truth, [{"image_id": 1, "category_id": 1, "bbox": [5, 5, 20, 20], "score": 0.9}], "bbox")["AP"] == pytest.approx(100)  # fmt: skip
+
+
+def test_pck_counted_by_hand():
+    """Two people, two joints, head size 10: within 5 px is right, the edge included; an unlabelled joint is no joint."""
+    truth = np.zeros((2, 2, 2))
+    said = np.array([[[3.0, 4.0], [5.01, 0]], [[0, 0], [99, 99]]])
+    known = np.array([[1, 1], [1, 0]])
+    each, total = pck(said, truth, known, np.array([10.0, 10.0]), 0.5)
+    np.testing.assert_allclose(each, [100, 0])
+    assert total == pytest.approx(100 * 2 / 3)
+
+
+def test_people_without_a_length_are_left_out():
+    each, total = pck(np.zeros((1, 1, 2)), np.zeros((1, 1, 2)), np.ones((1, 1)), np.zeros(1), 0.2)
+    assert np.isnan(each[0])
+    assert total == 0
+
+
+def test_reliability_by_hand():
+    """Ten joints scored 0.8 of which six are right: the gap is 0.2, whatever the bins."""
+    graph = reliability(np.full(10, 0.8), np.arange(10) < 6)
+    assert graph.error == pytest.approx(0.2)
+    assert graph.count.sum() == 10
+    honest = reliability(np.array([0.25] * 4 + [0.75] * 4), np.array([1, 0, 0, 0, 1, 1, 1, 0], bool))
+    assert honest.error == pytest.approx(0)
+
+
+def test_person_score_is_the_mean_of_the_sure_joints():
+    scores = np.array([[0.9, 0.7, 0.1], [0.1, 0.1, 0.1]])
+    np.testing.assert_allclose(person_score(scores, 0.5), [0.4, 0.05])

@@ -1,0 +1,96 @@
+import dataclasses
+
+import pytest
+import torch
+
+from tfpose_rt.config import ModelConfig, TrainConfig
+from tfpose_rt.errors import TfposeError, UsageError, WeightsError
+from tfpose_rt.model.weights import load_model, read
+from tfpose_rt.training.data import load
+from tfpose_rt.training.loop import Progress, schedule, train
+from tfpose_rt.training.recipe import build_config
+
+SMALL = TrainConfig(
+    model=ModelConfig(trunk="resnet18", channels=64, encoder_layers=0, decoder_layers=1, size=(64, 96)),
+    batch=4, epochs=1, warmup=2, amp="off", workers=1, val_every=1000,
+)  # fmt: skip
+
+
+@pytest.fixture
+def samples(pack):
+    return load(pack)
+
+
+def test_a_run_leaves_weights_a_log_and_a_state(samples, tmp_path):
+    steps = []
+    last = train(samples, SMALL, tmp_path, device=torch.device("cpu"), report=lambda p: steps.append(p.losses["loss"]))
+    assert last.done >= 1
+    model, metadata = load_model(tmp_path / "best.safetensors")
+    assert model.config == SMALL.model
+    assert metadata["step"] == last.step
+    assert (tmp_path / "run.json").is_file()
+    header, row = (tmp_path / "log.csv").read_text().splitlines()
+    assert "AP" in header.split(",")
+    assert len(row.split(",")) == len(header.split(","))
+
+
+def test_it_learns(samples, tmp_path):
+    """The start pose alone can learn a single figure by heart: the error must fall by more than its noise."""
+    errors = []
+    config = dataclasses.replace(SMALL, epochs=24, batch=2, lr=3e-3, warmup=1, hold_out=False, loss="l1", heatmap=False)
+    one = [dataclasses.replace(samples[0]) for _ in range(2)]
+    train(one, config, tmp_path, device=torch.device("cpu"), report=lambda p: errors.append(p.losses["l1"]))
+    assert sum(errors[-4:]) < 0.8 * sum(errors[:4])
+
+
+def test_resuming_is_exact(samples, tmp_path, monkeypatch):
+    """Stopped by Ctrl-C in the middle and resumed, a run ends with the same weights as one left alone."""
+    device = torch.device("cpu")
+    config = dataclasses.replace(SMALL, epochs=2)
+    train(samples, config, tmp_path / "whole", device=device)
+
+    def stop(progress: Progress) -> None:
+        if progress.step == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(samples, config, tmp_path / "cut", device=device, report=stop)
+    train(samples, config, tmp_path / "cut", device=device, resume=True)
+    whole, cut = (read(tmp_path / name / "state.safetensors")[0] for name in ("whole", "cut"))
+    assert whole.keys() == cut.keys()
+    for key, value in whole.items():
+        torch.testing.assert_close(cut[key], value, atol=0, rtol=0, msg=key)
+
+
+def test_a_gradient_that_is_no_number_stops_the_run(samples, tmp_path):
+    with pytest.raises(TfposeError, match="not a number"):
+        train(samples, dataclasses.replace(SMALL, lr=1e30, clip=1e30, warmup=1, epochs=5), tmp_path, device=torch.device("cpu"))  # fmt: skip
+
+
+def test_weights_that_do_not_fit_are_refused(samples, tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({"something": torch.zeros(3)}, tmp_path / "other.safetensors")
+    with pytest.raises(WeightsError, match="fits"):
+        train(samples, SMALL, tmp_path, init=tmp_path / "other.safetensors", device=torch.device("cpu"))
+
+
+def test_the_schedule():
+    config = TrainConfig(warmup=10)
+    assert schedule(config, 0, 0) == pytest.approx(0.1)
+    assert schedule(config, 100, 0) == pytest.approx(1)
+    assert schedule(config, 100, 0.5) == pytest.approx(0.505)
+    assert schedule(config, 100, 1) == pytest.approx(0.01)
+
+
+def test_a_recipe_from_words_and_flags(tmp_path):
+    (tmp_path / "r.toml").write_text('lr = 0.001\nloss = "laplace"\n[model]\nq2q = false\n')
+    config = build_config("s", tmp_path / "r.toml", ["loss=l1", "decoder_layers=2"], {"lr": 0.002})
+    assert (config.lr, config.loss, config.model.q2q, config.model.decoder_layers) == (0.002, "l1", False, 2)
+    assert config.model.trunk == "yolo26s"
+
+
+@pytest.mark.parametrize("word", ["losss=l1", "loss=huber", "channels=100"])
+def test_a_recipe_that_makes_no_sense(word):
+    with pytest.raises(UsageError):
+        build_config("n", None, [word], {})
