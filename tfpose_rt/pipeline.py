@@ -221,7 +221,12 @@ class Stream:
             paused = self._sit_out()
             if paused is not None:
                 yield [paused], 0.0
-            taken = self._frames.get(0.1 if self.source.live else None)
+            try:
+                taken = self._frames.get(0.1 if self.source.live else None)
+            except Exception:
+                if chunk:  # what came before the error is not lost with it
+                    yield chunk, time.perf_counter() - began
+                raise
             if taken is None:
                 if self._frames.closed and not len(self._frames):
                     break

@@ -1,0 +1,182 @@
+import threading
+import time
+
+import numpy as np
+import pytest
+from fakes import BlockEstimator, ListSource, picture
+
+from tfpose_rt.config import RunConfig
+from tfpose_rt.errors import InputError
+from tfpose_rt.io.pairs import PairSource
+from tfpose_rt.pipeline import CHUNK, Stream, require_frames, summary
+from tfpose_rt.records import Event, Gap, Segment
+
+WALK = [picture([(10 + 3 * i, 50)]) for i in range(23)]
+
+
+def run(items, **settings):
+    live = settings.pop("live", False)
+    estimator = BlockEstimator(RunConfig(**settings))
+    with Stream(ListSource(items, live=live, interval=0.002 if live else 0), estimator) as stream:
+        return list(stream), estimator, stream
+
+
+def test_every_frame_of_a_file_in_order_with_its_person():
+    results, estimator, stream = run(WALK)
+    assert [r.frame for r in results] == list(range(23))
+    for r in results:
+        np.testing.assert_allclose(r.poses.xy[0, 0], [10 + 3 * r.frame, 50])
+        assert r.poses.ids.tolist() == [0]
+        assert (r.poses.frame, r.poses.pts) == (r.frame, pytest.approx(r.frame / 30))
+    assert estimator.calls == [CHUNK] * 5 + [3]
+    record = summary(stream)
+    assert (record["frames"], record["persons"], record["ids"], record["ended"], record["exit_code"]) == (23, 23, 1, "eof", 0)
+    assert record["complete"] is True
+
+
+def test_nobody_one_and_many_are_all_ordinary():
+    many = [(5 + 50 * c, 5 + 45 * r) for r in range(5) for c in range(6)]
+    results, _, _ = run([picture([]), picture([(10, 10)]), picture(many), picture([])])
+    assert [len(r.poses) for r in results] == [0, 1, 30, 0]
+    assert results[0].poses.xy.shape == (0, 17, 2)
+    assert len(set(results[2].poses.ids.tolist())) == 30
+
+
+def test_gaps_and_segments_keep_their_place():
+    gap, segment = Gap(reason="decode_error", t_start=0.0, t_end=0.1, seq_from=2, seq_to=2), Segment(size=(320, 240))
+    results, _, stream = run([WALK[0], WALK[1], gap, WALK[2], segment, WALK[3]])
+    kinds = ["gap" if r.gap else "segment" if r.segment else r.frame for r in results]
+    assert kinds == [0, 1, "gap", 2, "segment", 3]
+    assert stream.stats.gaps == 1
+
+
+def test_the_detector_rests_and_the_boxes_follow_the_keypoints():
+    results, estimator, _ = run(WALK, det_every=5)
+    assert sum(estimator.calls) == 5  # frames 0, 5, 10, 15, 20
+    assert [r.poses.box_from[0] for r in results[:6]] == ["detector"] + ["tracker"] * 4 + ["detector"]
+    assert {r.poses.ids[0] for r in results} == {0}
+    for r in results:
+        assert abs(r.poses.xy[0, 0, 0] - (10 + 3 * r.frame)) < 6
+
+
+def test_ids_can_be_switched_off_and_carried_boxes_still_work():
+    results, estimator, _ = run(WALK, det_every=4, track=False)
+    assert all(r.poses.ids is None for r in results)
+    assert sum(estimator.calls) == 6
+
+
+def test_smoothing_adds_a_field_and_leaves_the_raw_one():
+    results, _, _ = run(WALK, smooth="one-euro")
+    assert all(r.poses.xy_smooth is not None for r in results)
+    np.testing.assert_allclose(results[9].poses.xy[0, 0], [37, 50])
+    assert abs(results[9].poses.xy_smooth[0, 0, 0] - 37) > 0.01
+
+
+def test_a_run_taken_up_again_equals_one_left_alone():
+    whole, _, _ = run(WALK, smooth="one-euro")
+    stop = 9  # in the middle of a chunk
+    known = [r.poses for r in whole[: stop + 1]]
+    rest = ListSource(WALK)
+    rest.items = WALK
+    with Stream(rest, BlockEstimator(RunConfig(smooth="one-euro")), replay=known, after=stop) as stream:
+        later = list(stream)
+    assert [r.frame for r in later] == list(range(stop + 1, 23))
+    for a, b in zip(whole[stop + 1 :], later, strict=True):
+        np.testing.assert_array_equal(a.poses.xy, b.poses.xy)
+        np.testing.assert_array_equal(a.poses.xy_smooth, b.poses.xy_smooth)
+        assert a.poses.ids.tolist() == b.poses.ids.tolist()
+
+
+@pytest.mark.parametrize("where", ["source", "model"])
+def test_an_error_on_a_thread_reaches_the_reader_after_what_came_before(where):
+    items = [*WALK[:8], OSError("the disk broke")] if where == "source" else WALK
+    stream = Stream(ListSource(items), BlockEstimator(fail_at=8 if where == "model" else -1))
+    seen = []
+    with pytest.raises((OSError, RuntimeError), match="broke"), stream:
+        for r in stream:
+            seen.append(r.frame)
+    assert seen == list(range(8))
+
+
+def test_leaving_early_ends_the_threads_and_closes_the_source():
+    before = threading.active_count()
+    source = ListSource(WALK * 20)
+    with Stream(source, BlockEstimator(delay=0.005)) as stream:
+        next(iter(stream))
+    assert source.closed
+    deadline = time.monotonic() + 3
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() == before
+
+
+def test_a_slow_model_on_a_live_source_sees_the_newest_frame():
+    """A 100 fps source and a 50 ms model: frames are passed over and counted, and the delay stays near one call."""
+    source = ListSource(WALK * 5, live=True, interval=0.01)
+    estimator = BlockEstimator(delay=0.05)
+    delays, skipped = [], 0
+    with Stream(source, estimator) as stream:
+        for r in stream:
+            delays.append(r.latency_ms)
+            skipped += r.skipped
+    assert len(delays) < 40
+    assert len(delays) + skipped == len(WALK) * 5
+    assert np.percentile(delays[2:], 90) < 150
+
+
+def test_paused_frames_are_a_gap():
+    source = ListSource(WALK * 4, live=True, interval=0.01)
+    gaps, frames = [], 0
+    with Stream(source, BlockEstimator()) as stream:
+        for r in stream:
+            if r.gap:
+                gaps.append(r.gap)
+            elif r.poses is not None:
+                frames += 1
+                if frames == 5:
+                    stream.pause(True)
+                    threading.Timer(0.2, stream.pause, [False]).start()
+    assert [g.reason for g in gaps] == ["paused"]
+    assert frames < len(WALK) * 4 - 10
+
+
+def test_forgetting_ids_goes_on_numbering_and_leaves_an_event():
+    source = ListSource(WALK, live=True, interval=0.01)
+    results = []
+    with Stream(source, BlockEstimator()) as stream:
+        for r in stream:
+            results.append(r)
+            if r.frame == 5 and r.poses is not None:
+                stream.forget_ids()
+                stream.mark(Event(kind="snapshot", t=r.pts))
+    assert [r.event.kind for r in results if r.event] == ["snapshot", "ids_reset"]
+    ids = [int(r.poses.ids[0]) for r in results if r.poses is not None]
+    assert ids[0] == 0
+    assert ids[-1] == 1
+
+
+@pytest.mark.parametrize(("ended", "code"), [("eof", 0), ("limit", 0), ("early_eof", 7), ("source_lost", 7)])
+def test_how_a_source_ends_is_the_exit_code(ended, code):
+    with Stream(ListSource(WALK[:2], ended=ended), BlockEstimator()) as stream:
+        list(stream)
+        assert summary(stream)["exit_code"] == code
+
+
+def test_an_empty_source_is_an_error():
+    class Nothing(ListSource):
+        def __iter__(self):
+            return iter(())
+
+    with Stream(Nothing(WALK), BlockEstimator()) as stream:
+        assert list(stream) == []
+        with pytest.raises(InputError, match="no frame"):
+            require_frames(stream)
+
+
+def test_pictures_of_the_caller_s_own():
+    with Stream(PairSource((image, 2.0 + 0.1 * i) for i, image in enumerate(WALK[:4])), BlockEstimator()) as stream:
+        assert [r.pts for r in stream] == pytest.approx([0, 0.1, 0.2, 0.3])
+    with pytest.raises(InputError):
+        PairSource([])
+    with Stream(PairSource([(WALK[0], 1.0), (WALK[1], 1.0)]), BlockEstimator()) as stream, pytest.raises(ValueError, match="rise"):  # fmt: skip
+        list(stream)
