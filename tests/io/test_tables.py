@@ -110,7 +110,8 @@ def same(one, two):
 def test_tables_give_back_every_frame_and_number(tmp_path, make, read, suffix, options):
     path = tmp_path / f"clip.{suffix}"
     write(make(path, header()), results(**options))
-    about, back = read(path)
+    about, back, summary = read(path)
+    assert summary == SUMMARY
     assert about["source"]["name"] == INFO.name
     frames = [r for r in results(**options) if r.poses is not None]
     back = list(back)
@@ -142,7 +143,8 @@ def test_a_table_cut_in_the_middle_of_a_row_reads_up_to_it(tmp_path):
     sink.abort()
     part = tmp_path / "clip.csv.part"
     part.write_bytes(part.read_bytes()[:-3])
-    _, back = read_csv(part)
+    _, back, summary = read_csv(part)
+    assert summary is None
     assert [r.frame for r in back] == [0, 1, 2, 3]  # frame 4 is whole, but a person of it might be missing
     assert CsvSink.last_frame(path) == 3
     sink = CsvSink(path, header(), SinkOptions(resume=Resume(3, 4, 0.0)))

@@ -65,8 +65,8 @@ def _frame(rows: list[tuple[Any, ...]]) -> pl.DataFrame:
     return frame.with_columns(pl.col(pl.Float32).fill_nan(None))
 
 
-def read_parquet(path: Path) -> tuple[dict[str, Any] | None, Iterator[Result]]:
-    """A Parquet file made here as its header record and its results.
+def read_parquet(path: Path) -> tuple[dict[str, Any] | None, Iterator[Result], dict[str, Any] | None]:
+    """A Parquet file made here as its header record, its results and its summary.
 
     Raises: InputError: it cannot be read or has other columns.
     """
@@ -80,7 +80,8 @@ def read_parquet(path: Path) -> tuple[dict[str, Any] | None, Iterator[Result]]:
         raise InputError(f"{path.name} is not a table of poses in pixels", why="other columns", fix="the JSONL")
     header = about.get("header")
     size = tuple(header["size"]) if header else (0, 0)
-    return header, results_of_rows(table.iter_rows(named=True), (size[0], size[1]), path.name)
+    results = results_of_rows(table.iter_rows(named=True), (size[0], size[1]), path.name)
+    return header, results, about.get("summary")
 
 
 def _polars() -> Any:

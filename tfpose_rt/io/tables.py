@@ -140,8 +140,8 @@ def _cell(value: float | None, places: int | None, fill: str) -> str:
     return repr(value) if places is None else f"{value:.{places}f}"
 
 
-def read_csv(path: Path) -> tuple[dict[str, Any] | None, Iterator[Result]]:
-    """A wide CSV file, or its .part, as the header record (None when its meta file is gone) and its results.
+def read_csv(path: Path) -> tuple[dict[str, Any] | None, Iterator[Result], dict[str, Any] | None]:
+    """A wide CSV file, or its .part, as header record, results and summary; None for those its meta file lacks.
 
     Raises: InputError: it cannot be read, is in the long layout, or a row is damaged.
     """
@@ -155,7 +155,8 @@ def read_csv(path: Path) -> tuple[dict[str, Any] | None, Iterator[Result]]:
     header = meta.get("header")
     size = tuple(header["size"]) if header else (0, 0)
     cut = path.suffix == ".part"
-    return header, results_of_rows(_csv_rows(path), (size[0], size[1]), path.name, cut=cut)
+    results = results_of_rows(_csv_rows(path), (size[0], size[1]), path.name, cut=cut)
+    return header, results, None if cut else meta.get("summary")
 
 
 def _csv_rows(path: Path) -> Iterator[dict[str, str]]:

@@ -1,0 +1,84 @@
+"""`tfpose-rt convert`: a recording into other file formats, and back where the format holds enough."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tfpose_rt.cli.options import INPUT, OUTPUT, FullPrecision, Overwrite, Quiet
+
+
+def _option(panel: str, *names: str, help: str) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=panel)
+
+
+Recording = Annotated[Path, typer.Argument(help="A .jsonl, .csv or .parquet file, or the .part of an unfinished run.")]
+Format = Annotated[
+    str, _option(OUTPUT, "--format", "-f", help="jsonl, csv, parquet, openpose, coco, trc; comma between.")
+]
+Out = Annotated[list[Path], _option(OUTPUT, "--out", "-o", help="File, or folder for several.")]
+CsvLayout = Annotated[str, _option(OUTPUT, "--csv-layout", help="wide or long.")]
+Layout = Annotated[str, _option(OUTPUT, "--openpose-layout", help="coco17, coco18 or body25.")]
+Naming = Annotated[str, _option(OUTPUT, "--naming", help="OpenPose file names: openpose or pose2sim.")]
+Threshold = Annotated[float, _option(OUTPUT, "--kpt-thr", help="OpenPose JSON: points below it are 0,0,0.")]
+Units = Annotated[str, _option(OUTPUT, "--trc-units", help="Label of the unit in TRC files.")]
+Ids = Annotated[str, _option(INPUT, "--ids", help="These people only, such as 3,5.")]
+Fill = Annotated[str, _option(OUTPUT, "--fill", help="How an absent value is written: none or nan.")]
+Normalised = Annotated[bool, _option(OUTPUT, "--normalised", help="0..1 instead of pixels.")]
+Field = Annotated[str, _option(INPUT, "--field", help="raw or smooth.")]
+Strict = Annotated[bool, _option(INPUT, "--strict", help="Refuse a recording cut short or with gaps.")]
+
+
+def convert(
+    recording: Recording,
+    format: Format = "",
+    out: Out = [],
+    csv_layout: CsvLayout = "wide",
+    openpose_layout: Layout = "coco18",
+    naming: Naming = "openpose",
+    kpt_thr: Threshold = 0.3,
+    trc_units: Units = "px",
+    ids: Ids = "",
+    fill: Fill = "none",
+    normalised: Normalised = False,
+    field: Field = "raw",
+    strict: Strict = False,
+    full_precision: FullPrecision = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Turn a recording into other file formats."""
+    from tfpose_rt.cli.show import say
+    from tfpose_rt.errors import UsageError
+    from tfpose_rt.io.parts import SinkOptions
+    from tfpose_rt.io.sinks import finals
+    from tfpose_rt.tools.outputs import make_folders, plan
+    from tfpose_rt.tools.recordings import convert as run
+
+    for flag, value, known in (("--csv-layout", csv_layout, ("wide", "long")), ("--fill", fill, ("none", "nan")),
+                               ("--field", field, ("raw", "smooth"))):  # fmt: skip
+        if value not in known:
+            raise UsageError(f"{flag} {value}", why="unknown", fix=" or ".join(known))
+    formats = [name for name in format.split(",") if name]
+    jobs = plan([recording.name.removesuffix(".part")], out, formats or ([] if out else ["csv"]))
+    make_folders(jobs)
+    options = SinkOptions(
+        csv_layout=csv_layout, openpose_layout=openpose_layout, openpose_naming=naming, kpt_thr=kpt_thr, fill=fill,
+        trc_units=trc_units, ids=_numbers(ids), normalised=normalised, field=field,
+        full_precision=full_precision,
+    )  # fmt: skip
+    for path, count in run(recording, jobs[0].data, options, overwrite=overwrite, strict=strict):
+        for file in finals(path):
+            if not quiet and file.exists():
+                say(f"wrote {file} ({count} frames)")
+
+
+def _numbers(ids: str) -> tuple[int, ...]:
+    from tfpose_rt.errors import UsageError
+
+    try:
+        return tuple(int(part) for part in ids.split(",") if part)
+    except ValueError:
+        raise UsageError(f"--ids {ids}", why="not whole numbers", fix="--ids 3,5") from None

@@ -1,0 +1,121 @@
+"""From what the user typed after -o, -f and --save-video to the files that each source makes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tfpose_rt.errors import OutputError, UsageError
+from tfpose_rt.io.openpose import safe_name
+from tfpose_rt.io.sinks import SINKS, VIDEO_SUFFIXES, format_of
+
+DEFAULT_FOLDER = Path("tfpose-out")
+ENDINGS = {
+    "jsonl": ".jsonl",
+    "csv": ".csv",
+    "parquet": ".parquet",
+    "coco": ".json",
+    "openpose": "_openpose",
+    "trc": ".trc",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One source and what is made of it."""
+
+    source: str
+    data: tuple[tuple[Path, str], ...]  # path and format of each data file
+    video: Path | None = None
+
+    @property
+    def paths(self) -> list[Path]:
+        """Every output."""
+        return [path for path, _ in self.data] + ([self.video] if self.video is not None else [])
+
+
+def plan(
+    sources: Sequence[str],
+    out: Sequence[Path] = (),
+    formats: Sequence[str] = (),
+    save_video: Path | None = None,
+) -> list[Job]:
+    """The outputs of every source.
+
+    A path with a known suffix is a file, and then there may be one source only; any other path is a folder, in which
+    files are named after their source. Without `out` the folder is ./tfpose-out.
+
+    Raises: UsageError: unknown format, or one file for several sources.
+    """
+    for name in formats:
+        format_of(Path("x"), name)
+    stems = _stems(sources)
+    return [
+        Job(
+            source,
+            tuple(data for path in (out or [DEFAULT_FOLDER]) for data in _data(path, formats, stem, len(sources))),
+            None if save_video is None else _video(save_video, stem, len(sources)),
+        )
+        for source, stem in zip(sources, stems, strict=True)
+    ]
+
+
+def make_folders(jobs: Sequence[Job]) -> None:
+    """Make the folders that outputs go to; their parents must exist.
+
+    Raises: OutputError: one cannot be made.
+    """
+    for parent in dict.fromkeys(path.parent for job in jobs for path in job.paths if str(path) != "-"):
+        try:
+            parent.mkdir(exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot make the folder {parent}", why=error.strerror or "", fix="mkdir -p") from error
+
+
+def _data(path: Path, formats: Sequence[str], stem: str, sources: int) -> list[tuple[Path, str]]:
+    if str(path) == "-":
+        if sources > 1 or len(formats) > 1 or (formats and formats[0] != "jsonl"):
+            raise UsageError("-o -", why="standard output takes one source, as JSONL", fix="a folder")
+        return [(path, "jsonl")]
+    suffix = path.suffix.lower()
+    if suffix in VIDEO_SUFFIXES:
+        raise UsageError(f"-o {path}", why="-o is for data", fix=f"--save-video {path}")
+    file = not path.is_dir() and ((suffix in SINKS and suffix != "") or (len(formats) == 1 and suffix != ""))
+    if file:
+        if sources > 1:
+            raise UsageError(f"-o {path} for {sources} sources", why="one file holds one source", fix="a folder")
+        if len(formats) > 1:
+            raise UsageError(f"-o {path} for {len(formats)} formats", why="a file has one", fix="a folder")
+        return [(path, format_of(path, formats[0] if formats else None))]
+    return [(path / (stem + ENDINGS[name]), name) for name in (formats or ["jsonl"])]
+
+
+def _video(path: Path, stem: str, sources: int) -> Path:
+    if path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir():
+        if sources > 1:
+            raise UsageError(f"--save-video {path} for {sources} sources", why="one file each", fix="a folder")
+        return path
+    if path.suffix and not path.is_dir():
+        raise UsageError(f"--save-video {path}", why=f"no video has suffix {path.suffix}", fix=".mp4, .mkv or .webm")
+    return path / f"{stem}.mp4"
+
+
+def _stems(sources: Sequence[str]) -> list[str]:
+    """A file name for each source; sources of the same name get their folder's name in front."""
+    stems = [_stem(source) for source in sources]
+    counts = Counter(stems)
+    return [
+        f"{safe_name(Path(source).absolute().parent.name)}_{stem}" if counts[stem] > 1 else stem
+        for source, stem in zip(sources, stems, strict=True)
+    ]
+
+
+def _stem(source: str) -> str:
+    if source == "-":
+        return "stdin"
+    if "://" in source:
+        return safe_name(source.split("://", 1)[1].split("@")[-1].split("?")[0].strip("/"))
+    name = Path(source).absolute()
+    return safe_name(name.name if name.is_dir() else name.stem.strip("*") or name.parent.name)

@@ -1,0 +1,162 @@
+"""convert: recordings and tables into every file format, and back into a recording where the format holds enough."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tfpose_rt.errors import InputError, PartialError, UsageError
+from tfpose_rt.io.jsonl import Recording
+from tfpose_rt.io.parquet import read_parquet
+from tfpose_rt.io.sinks import FORMATS, Sink, SinkOptions, check_outputs
+from tfpose_rt.io.tables import read_csv
+from tfpose_rt.records import Result
+
+log = logging.getLogger(__name__)
+WEIGHTS = (".safetensors", ".pt", ".pth", ".onnx")
+
+
+@dataclass(slots=True)
+class Source:
+    """A file of poses that is open for reading.
+
+    Args:
+        header: the header record.
+        results: every frame, gap, segment and event; once only.
+        summary: the summary record, as far as it is known; final once `results` is spent.
+        has_video: whether its frames are numbered in a saved video too.
+    """
+
+    header: dict[str, Any]
+    results: Iterable[Result]
+    summary: dict[str, Any] | None = None
+    has_video: bool = False
+
+
+def open_poses(path: Path) -> Source:
+    """Open a recording, a wide CSV table or a Parquet file, finished or not.
+
+    Raises:
+        UsageError: weights, or a format that does not hold boxes and times.
+        InputError: it cannot be read.
+    """
+    kind = Path(path.name.removesuffix(".part")).suffix.lower()
+    if kind in WEIGHTS:
+        raise UsageError(f"{path.name} is a model", why="convert is for recordings", fix=f"tfpose-rt export {path}")
+    if path.name.endswith(".part") and kind != ".csv":
+        kind = ".jsonl"  # every other format waits as a recording until its end
+    if kind == ".jsonl":
+        recording = Recording(path)
+        first = next((r for r in recording.records() if r["type"] == "frame"), {})
+        source = Source(recording.header, (), has_video=first.get("video_frame") is not None)
+        source.results = _noting_summary(recording, source)
+        return source
+    if kind not in (".csv", ".parquet"):
+        raise UsageError(
+            f"cannot read {path.name}", why="such files lack boxes or times", fix="a .jsonl, .csv or .parquet file"
+        )
+    header, results, summary = (read_csv if kind == ".csv" else read_parquet)(path)
+    if header is None:
+        raise InputError(f"{path.name} comes without its header", why="its .meta.json is gone", fix="copy it too")
+    return Source(header, results, summary)
+
+
+def _noting_summary(recording: Recording, source: Source) -> Iterator[Result]:
+    recording.summary = None
+    yield from recording
+    source.summary = recording.summary
+
+
+def convert(
+    path: Path,
+    outputs: Sequence[tuple[Path, str]],
+    options: SinkOptions | None = None,
+    *,
+    overwrite: bool = False,
+    strict: bool = False,
+) -> list[tuple[Path, int]]:
+    """Write every output from one file of poses, in one pass.
+
+    Args:
+        path: what to read.
+        outputs: path and format of each file.
+        options: how to write.
+        overwrite: whether files may be replaced.
+        strict: refuse a recording that was cut short or has gaps.
+    Returns: each path with the number of its frames.
+    Raises: InputError, OutputError, UsageError; PartialError with `strict`.
+    """
+    check_outputs([p for p, _ in outputs], overwrite, inputs=[path])
+    source = open_poses(path)
+    options = replace(options or SinkOptions(), numbers_video=source.has_video)
+    tally = _Tally()
+    sinks: list[Sink] = []
+    try:
+        for target, name in outputs:
+            sinks.append(FORMATS[name](target, source.header, options, overwrite=overwrite))
+        for result in source.results:
+            if strict and result.gap is not None:
+                raise PartialError(f"{path.name} has gaps", why=f"{result.gap.reason} at {result.gap.t_start} s")
+            tally.add(result)
+            for sink in sinks:
+                sink.write(result)
+        if source.summary is None:
+            if strict:
+                raise PartialError(f"{path.name} was cut short", why="it has no summary", fix="video --resume")
+            log.warning("%s was cut short: it has no summary; %d frames are in it", path.name, tally.frames)
+        summary = {k: v for k, v in (source.summary or tally.summary()).items() if k != "type"}
+        for sink in sinks:
+            sink.close(summary | {"files": [p.name for p, _ in outputs]})
+    except BaseException:
+        for sink in sinks:
+            sink.abort()
+            _remove_part(sink.path)
+        raise
+    return [(sink.path, sink.written) for sink in sinks]
+
+
+def _remove_part(path: Path) -> None:
+    """Nothing half-written stays behind: what was to be converted is still there."""
+    from tfpose_rt.io.parts import PartFile
+    from tfpose_rt.io.tables import meta_path
+
+    part = PartFile.part(path)
+    if part.is_dir():
+        for file in part.iterdir():
+            file.unlink()
+        part.rmdir()
+    part.unlink(missing_ok=True)
+    if path.suffix == ".csv":
+        PartFile.part(meta_path(path)).unlink(missing_ok=True)
+
+
+class _Tally:
+    """Counts for a summary that the source does not have."""
+
+    def __init__(self) -> None:
+        self.frames = self.with_people = self.persons = self.gaps = self.errors = self.skipped = 0
+        self.ids: set[int] = set()
+        self.last = 0.0
+
+    def add(self, result: Result) -> None:
+        self.gaps += result.gap is not None
+        self.errors += result.gap is not None and result.gap.reason == "decode_error"
+        if result.poses is None:
+            return
+        self.frames, self.last = self.frames + 1, result.pts
+        self.skipped += result.skipped
+        self.persons += len(result.poses)
+        self.with_people += len(result.poses) > 0
+        self.ids.update(() if result.poses.ids is None else result.poses.ids.tolist())
+
+    def summary(self) -> Mapping[str, Any]:
+        return {
+            "complete": False, "ended": "signal", "frames": self.frames, "frames_expected": None,
+            "frames_with_people": self.with_people, "persons": self.persons, "ids": len(self.ids),
+            "captured": self.frames + self.skipped, "skipped": self.skipped, "gaps": self.gaps,
+            "decode_errors": self.errors, "duration_s": round(self.last, 6), "wall_s": None, "fps_mean": None,
+            "latency_ms": None, "exit_code": 1, "files": [],
+        }  # fmt: skip
