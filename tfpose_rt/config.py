@@ -109,6 +109,7 @@ class SourceOptions(Config):
     stall: float = 3.0  # s without a frame
     open_timeout: float = 10.0  # s
     credentials: str | None = None  # path of a file with user:password, mode 0600
+    drop: bool = True  # live: newest frame wins; False queues up to 64 frames, and the delay may grow
     full_hash: bool = False  # sha256 over the whole file, not its ends
 
 

@@ -57,11 +57,11 @@ Connect = Callable[[], Connection]
 
 
 class Worker(threading.Thread):
-    """Opens one connection and fills a mailbox until told to stop."""
+    """Opens one connection and fills a mailbox of the given depth until told to stop."""
 
-    def __init__(self, connect: Connect, name: str) -> None:
+    def __init__(self, connect: Connect, name: str, depth: int = 1) -> None:
         super().__init__(name=f"capture {name}", daemon=True)
-        self.box: Mailbox[Grab] = Mailbox()
+        self.box: Mailbox[Grab] = Mailbox(depth)
         self.connection: Connection | None = None
         self.error: Exception | None = None
         self.arrived = time.monotonic()  # of the newest picture, or of the start

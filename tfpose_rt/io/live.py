@@ -22,6 +22,7 @@ from tfpose_rt.records import Frame, Gap, Image, Segment, StreamInfo
 log = logging.getLogger(__name__)
 BACKOFF = (0.5, 10.0)  # s before the first and at most before any further attempt
 PATIENCE = 2.0  # s of opening after which the user is told
+QUEUE = 64  # frames that may wait with `--no-drop`
 JOIN = 1.0  # s that closing waits for a thread
 
 
@@ -32,7 +33,7 @@ class LiveSource:
         kind: camera or url.
         name: what is shown; no secrets.
         connects: ways to open it, tried in turn; the one that worked is used again after a loss.
-        options: `reconnect`, `stall`, `open_timeout` and `rotate` apply.
+        options: `reconnect`, `stall`, `open_timeout`, `drop` and `rotate` apply.
         scrub: takes secrets out of an error's text.
         fix: what to do when it does not open.
     Raises: InputError: none of the ways gave a picture in `open_timeout` s.
@@ -51,6 +52,7 @@ class LiveSource:
         self.ended = "source_lost"
         self.state = "opening"  # for people to read: opening, connected, reconnecting 2/10, ended
         self._options, self._scrub, self._name = options, scrub, name
+        self._depth = 1 if options.drop else QUEUE
         self._turn = 0 if options.rotate == "auto" else int(options.rotate)
         self._stop = threading.Event()
         self._captured = self._errors = 0  # of the connections before this one
@@ -183,7 +185,7 @@ class LiveSource:
             if self._stop.wait(pause):
                 break
             self._retire()
-            self._worker = Worker(self._worker.connect, self._name)
+            self._worker = Worker(self._worker.connect, self._name, self._depth)
             taken = self._await(self._worker, self._options.open_timeout)
         self.state = "connected" if taken else "lost"
         log.warning("%s: %s after %d attempts", self._name, "back" if taken else "given up", attempts)
@@ -218,7 +220,7 @@ class LiveSource:
     def _open(self, connects: Sequence[Connect], fix: str) -> tuple[Worker, Taken[Grab]]:
         told = []
         for connect in connects:
-            worker = Worker(connect, self._name)
+            worker = Worker(connect, self._name, self._depth)
             taken = self._await(worker, self._options.open_timeout)
             if taken is not None:
                 return worker, taken
