@@ -100,6 +100,7 @@ class SourceOptions(Config):
     end: float | None = None  # s
     frames: tuple[int, int] | None = None  # A:B, half open
     stride: int = 1
+    skip_to: int = 0  # frames before it are passed over, counted but not handed on; --resume sets it
     rotate: str = "auto"  # auto | 0 | 90 | 180 | 270, clockwise
     size: tuple[int, int] | None = None  # asked of a camera
     fps: float | None = None  # asked of a camera

@@ -27,7 +27,7 @@ class FileSource:
 
     Args:
         path: the file.
-        options: `start`, `end`, `frames`, `stride`, `rotate` and `full_hash` apply.
+        options: `start`, `end`, `frames`, `stride`, `skip_to`, `rotate` and `full_hash` apply.
     Raises: InputError: missing, not readable, not a video, or without one decodable picture.
     """
 
@@ -62,11 +62,12 @@ class FileSource:
         """Frames and gaps of the part asked for."""
         options, index, previous = self._options, 0, 0.0
         begin, stop = options.frames or (0, None)
+        wanted = options.skip_to  # what is before it was already handed on, in an earlier run
         first: int | None = None  # index of the first frame handed on: what --stride counts from
         size = self._reader.size
         for picture, pts, fixed in repair(self._stamps(), 1.0 / (self.info.fps or 30.0)):
             for message in picture.lost:
-                if index >= begin and pts >= (options.start or 0.0):
+                if index >= max(begin, wanted) and pts >= (options.start or 0.0):
                     yield self._lost(message, index, previous, pts)
                 index += 1
             if (stop is not None and index >= stop) or (options.end is not None and pts >= options.end):
@@ -77,11 +78,11 @@ class FileSource:
                 if (picture.frame.width, picture.frame.height) != size:
                     size = (picture.frame.width, picture.frame.height)
                     yield Segment(size=(size[1], size[0]) if self._turn[0] else size, fps=self.info.fps)
-                if (index - first) % options.stride == 0:
+                if (index - first) % options.stride == 0 and index >= wanted:
                     yield Frame(index=index, pts=pts, image=self._image(picture), seq=index, pts_fixed=fixed)
             index, previous = index + 1, pts
         for message in self._reader.trailing:
-            if index >= begin and (stop is None or index < stop):
+            if index >= max(begin, wanted) and (stop is None or index < stop):
                 yield self._lost(message, index, previous, previous)
             index += 1
         self._finish(index, previous, first)

@@ -63,7 +63,7 @@ class ImagesSource:
             for i in range(begin, min(stop, len(self._paths)))
             if (options.start or 0.0) - 1e-6 <= i / self._fps < (options.end or float("inf"))
         ][:: options.stride]
-        for index in chosen:
+        for index in (i for i in chosen if i >= options.skip_to):
             pts, image = round(index / self._fps, 6), self._read(self._paths[index])
             if image is None:
                 self.decode_errors += 1

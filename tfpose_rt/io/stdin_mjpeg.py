@@ -78,7 +78,7 @@ class MjpegSource:
                 size = (image.shape[1], image.shape[0])
                 yield Segment(size=size, fps=options.fps)
             first = index if first is None else first
-            if (index - first) % options.stride == 0:
+            if (index - first) % options.stride == 0 and index >= options.skip_to:
                 yield Frame(index=index, pts=pts, image=image, seq=index)
         self.ended = "decode_error" if self.decode_errors else "eof"
 

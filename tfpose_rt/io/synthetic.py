@@ -48,7 +48,7 @@ class SyntheticSource:
 
     def __iter__(self) -> Iterator[Frame | Gap | Segment]:
         """Every frame, at index / fps."""
-        for index in self._range:
+        for index in (i for i in self._range if i >= self._options.skip_to):
             image = pattern(index, self.info.size)
             yield Frame(index=index, pts=round(index / self._fps, 6), image=image, seq=index)
 
