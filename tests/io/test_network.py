@@ -54,11 +54,12 @@ def test_mjpeg_frames_are_those_that_were_sent_with_rising_capture_times() -> No
         assert source.info.live
         assert source.info.codec == "mjpeg"
         numbers = [number_of(f.image) for f in frames]
-        assert numbers == list(range(numbers[0], numbers[0] + 30))
-        assert [f.seq for f in frames] == list(range(30))
+        assert np.diff(numbers).min() >= 1
+        assert [f.seq for f in frames] == [n - numbers[0] for n in numbers]  # the counter names the picture
+        assert len(numbers) - 1 + sum(f.skipped for f in frames) == numbers[-1] - numbers[0]
         assert frames[0].pts == 0
         assert np.diff([f.pts for f in frames]).min() > 0
-        assert frames[-1].pts == pytest.approx(29 / 30, abs=0.15)  # real time, not a count
+        assert frames[-1].pts == pytest.approx((numbers[-1] - numbers[0]) / 30, abs=0.15)  # real time, not a count
         assert time.monotonic() - (frames[-1].t_capture or 0) < 0.2
         assert not frames[0].image.flags.writeable
 

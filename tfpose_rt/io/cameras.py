@@ -66,6 +66,7 @@ class CameraConnection:
     """
 
     def __init__(self, index: int, backend: str, options: SourceOptions) -> None:
+        self.live, self.finite = True, False
         self.duration: float | None = None
         self.errors = 0
         quiet()

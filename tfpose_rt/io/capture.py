@@ -33,13 +33,17 @@ class Connection(Protocol):
     Attributes:
         fps: nominal rate, where the device gives one.
         codec: FFmpeg's or the camera's name of the format.
-        duration: s, of a recording that ends; None for what goes on.
+        live: what comes is of now, the newest counts; False for a recording that is read as fast as it is used.
+        finite: its end is the end of the source, not a loss.
+        duration: s, where the length is known.
         detail: what was granted: backend, format, ... for people to read.
         errors: pictures that could not be decoded so far.
     """
 
     fps: float | None
     codec: str | None
+    live: bool
+    finite: bool
     duration: float | None
     detail: Mapping[str, Any]
     errors: int
@@ -72,7 +76,7 @@ class Worker(threading.Thread):
         """Open, read, close; every error ends up in `error`."""
         try:
             self.connection = connection = self.connect()
-            if connection.duration is not None:
+            if not connection.live:
                 self.box.depth = 8  # a recording: nothing is passed over, the other side waits
             try:
                 for grab in connection:

@@ -64,7 +64,8 @@ class LiveSource:
         self._first: tuple[Taken[Grab], Image] = taken, self._upright(taken.item.read())
         self._origin = taken.item.t
         image = self._first[1]
-        self.live = connection.duration is None
+        self.live = connection.live
+        self._finite = connection.finite
         self.info = StreamInfo(
             kind=kind,
             name=name,
@@ -164,7 +165,7 @@ class LiveSource:
         if self._stop.is_set():
             self.ended = "limit"
             return None
-        if not self.live:
+        if self._finite:
             self.ended = "eof" if worker.error is None and worker.box.closed else "early_eof"
             return None
         if not worker.box.closed or isinstance(worker.error, TimeoutError):

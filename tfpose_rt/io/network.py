@@ -95,6 +95,8 @@ class StreamConnection:
         self.codec: str | None = str(self._stream.codec_context.codec.canonical_name)
         length = self._container.duration
         self.duration = length / 1e6 if length and url.scheme in ("http", "https") else None
+        self.finite = self.duration is not None
+        self.live = not self.finite
         self.detail: Mapping[str, Any] = {"backend": "ffmpeg", "format": self._container.format.name}
 
     def __iter__(self) -> Iterator[Grab]:
@@ -117,7 +119,7 @@ class StreamConnection:
                 if frame.is_corrupt:  # patched up by the decoder: partly made up
                     self.errors += 1
                     continue
-                yield Grab(arrived, _Pixels(frame), frame.time if self.duration is not None else None)
+                yield Grab(arrived, _Pixels(frame), frame.time if self.finite else None)
 
     def close(self) -> None:
         """Hang up."""
