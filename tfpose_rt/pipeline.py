@@ -88,7 +88,11 @@ class Stats:
         array = np.fromiter(values, float)
         if not len(array):
             return None
-        return {"p50": float(np.percentile(array, 50)), "p95": float(np.percentile(array, 95)), "max": float(array.max())}
+        return {
+            "p50": float(np.percentile(array, 50)),
+            "p95": float(np.percentile(array, 95)),
+            "max": float(array.max()),
+        }
 
 
 class Stream:
@@ -151,12 +155,24 @@ class Stream:
 
         Raises: whatever the source or the model raised, once all results before it are read.
         """
-        while True:
-            taken = self._results.get()
-            if taken is None:
-                return
-            self.stats.count(taken.item)
-            yield taken.item
+        while (result := self.take()) is not None:
+            yield result
+
+    def take(self, timeout: float | None = None) -> Result | None:
+        """The next result; None when the stream has ended, or (see `finished`) when the time (s) was too short.
+
+        Raises: whatever the source or the model raised, once all results before it are read.
+        """
+        taken = self._results.get(timeout)
+        if taken is None:
+            return None
+        self.stats.count(taken.item)
+        return taken.item
+
+    @property
+    def finished(self) -> bool:
+        """Whether `take` will give nothing more."""
+        return self._results.closed and not len(self._results)
 
     def close(self) -> None:
         """End the run: threads stop, the source is released. Safe to call twice."""
@@ -351,10 +367,13 @@ def open_stream(source: Any, estimator: Any) -> Stream:
     return Stream(source, estimator)
 
 
-def summary(stream: Stream, *, ended: str | None = None, exit_code: int | None = None, files: Iterable[str] = ()) -> dict[str, Any]:  # fmt: skip
+def summary(
+    stream: Stream, *, ended: str | None = None, exit_code: int | None = None, files: Iterable[str] = ()
+) -> dict[str, Any]:
     """The record that ends a recording, and what the program prints; see docs/formats.md.
 
     Args:
+        stream: after its last result.
         ended: overrides how the source says it ended (user, signal).
         exit_code: overrides the code that `ended` stands for.
         files: names of what was written.
