@@ -174,6 +174,11 @@ class Stream:
         """Whether `take` will give nothing more."""
         return self._results.closed and not len(self._results)
 
+    @property
+    def waiting(self) -> int:
+        """Frames and results that wait between the threads."""
+        return len(self._frames) + len(self._results)
+
     def close(self) -> None:
         """End the run: threads stop, the source is released. Safe to call twice."""
         self._frames.close()
