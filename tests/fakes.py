@@ -55,7 +55,11 @@ class BlockEstimator:
         for image, found in zip(images, people, strict=True):
             blocks = self._blocks(image).boxes
             centre = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2  # like a model, it looks at the picture near the box
-            near = [int(np.abs((blocks[:, :2] + blocks[:, 2:]) / 2 - c).sum(1).argmin()) for c in centre] if len(blocks) else []
+            near = (
+                [int(np.abs((blocks[:, :2] + blocks[:, 2:]) / 2 - c).sum(1).argmin()) for c in centre]
+                if len(blocks)
+                else []
+            )
             corners = (blocks[near] if near else np.zeros((0, 4)))[:, None, :2] + 0.5
             xy = corners + np.stack((2 * k, k), -1)
             out.append(Poses(
@@ -74,7 +78,14 @@ class ListSource:
         self.decode_errors = 0
         self.closed = False
         first = next(i for i in items if not isinstance(i, Gap | Segment | BaseException))
-        self.info = StreamInfo(kind="camera" if live else "file", name="list", size=(first.shape[1], first.shape[0]), fps=30, live=live, frames=len(items))  # fmt: skip
+        self.info = StreamInfo(
+            kind="camera" if live else "file",
+            name="list",
+            size=(first.shape[1], first.shape[0]),
+            fps=30,
+            live=live,
+            frames=len(items),
+        )
 
     def __iter__(self) -> Iterator[Any]:
         index = 0
@@ -87,7 +98,9 @@ class ListSource:
                 yield item
                 continue
             time.sleep(self.interval)
-            yield Frame(index=index, pts=index / 30, image=item, seq=index, t_capture=time.monotonic() if self.live else None)
+            yield Frame(
+                index=index, pts=index / 30, image=item, seq=index, t_capture=time.monotonic() if self.live else None
+            )
             index += 1
 
     def close(self) -> None:

@@ -30,7 +30,13 @@ def test_every_frame_of_a_file_in_order_with_its_person():
         assert (r.poses.frame, r.poses.pts) == (r.frame, pytest.approx(r.frame / 30))
     assert estimator.calls == [CHUNK] * 5 + [3]
     record = summary(stream)
-    assert (record["frames"], record["persons"], record["ids"], record["ended"], record["exit_code"]) == (23, 23, 1, "eof", 0)
+    assert (record["frames"], record["persons"], record["ids"], record["ended"], record["exit_code"]) == (
+        23,
+        23,
+        1,
+        "eof",
+        0,
+    )
     assert record["complete"] is True
 
 
@@ -92,9 +98,13 @@ def test_an_error_on_a_thread_reaches_the_reader_after_what_came_before(where):
     items = [*WALK[:8], OSError("the disk broke")] if where == "source" else WALK
     stream = Stream(ListSource(items), BlockEstimator(fail_at=8 if where == "model" else -1))
     seen = []
-    with pytest.raises((OSError, RuntimeError), match="broke"), stream:
+
+    def read() -> None:
         for r in stream:
             seen.append(r.frame)
+
+    with stream, pytest.raises((OSError, RuntimeError), match="broke"):
+        read()
     assert seen == list(range(8))
 
 
@@ -178,5 +188,8 @@ def test_pictures_of_the_caller_s_own():
         assert [r.pts for r in stream] == pytest.approx([0, 0.1, 0.2, 0.3])
     with pytest.raises(InputError):
         PairSource([])
-    with Stream(PairSource([(WALK[0], 1.0), (WALK[1], 1.0)]), BlockEstimator()) as stream, pytest.raises(ValueError, match="rise"):  # fmt: skip
+    with (
+        Stream(PairSource([(WALK[0], 1.0), (WALK[1], 1.0)]), BlockEstimator()) as stream,
+        pytest.raises(ValueError, match="rise"),
+    ):
         list(stream)

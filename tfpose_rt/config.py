@@ -69,7 +69,9 @@ class ModelConfig(Config):
     def __post_init__(self) -> None:
         """Check what would fail later, far from its cause."""
         if any(side % self.strides[-1] for side in self.size):
-            raise UsageError(f"size = {self.size}", why=f"sides are halved to stride {self.strides[-1]}", fix="192, 256")
+            raise UsageError(
+                f"size = {self.size}", why=f"sides are halved to stride {self.strides[-1]}", fix="192, 256"
+            )
         if self.channels % self.heads:
             raise UsageError(f"channels = {self.channels}", why=f"not a multiple of {self.heads} heads", fix="192")
         if self.start not in ("mean", "image"):

@@ -73,7 +73,7 @@ def invert(matrices: npt.ArrayLike) -> Array:
 def apply(matrices: npt.ArrayLike, points: npt.ArrayLike) -> Array:
     """Carry points: matrices (..., 2, 3), points (..., K, 2) -> (..., K, 2)."""
     matrices, points = np.asarray(matrices, np.float64), np.asarray(points, np.float64)
-    return points @ np.swapaxes(matrices[..., :2], -1, -2) + matrices[..., None, :, 2]
+    return np.asarray(points @ np.swapaxes(matrices[..., :2], -1, -2) + matrices[..., None, :, 2])
 
 
 def warp(

@@ -63,10 +63,12 @@ class PoseEstimator:
             x0, y0, x1, y1 = self.run.roi
             images = [np.ascontiguousarray(image[y0:y1, x0:x1]) for image in images]
             if any(0 in image.shape for image in images):
-                raise UsageError(f"--roi {self.run.roi}", why="it lies outside the picture", fix="x0,y0,x1,y1 in pixels")
+                raise UsageError(
+                    f"--roi {self.run.roi}", why="it lies outside the picture", fix="x0,y0,x1,y1 in pixels"
+                )
         found = self._detector.detect(images)
         if self.run.roi is not None:
-            found = [Detections(frozen(d.boxes + np.float32([x0, y0, x0, y0])), d.scores) for d in found]
+            found = [Detections(frozen(d.boxes + np.array([x0, y0, x0, y0], np.float32)), d.scores) for d in found]
         most = self.run.max_people
         found = [d if len(d) <= most else Detections(d.boxes[:most], d.scores[:most]) for d in found]
         self.times["detect"] = time.perf_counter() - began
@@ -143,7 +145,7 @@ class PoseEstimator:
             points, scores = points.float().cpu().numpy(), scores.float().cpu().numpy()
         self.times["crop"] += between - began
         self.times["pose"] += time.perf_counter() - between
-        return apply(invert(matrices), points * np.float64(self.crop_size) - 0.5).astype(np.float32), scores
+        return apply(invert(matrices), points * np.array(self.crop_size, np.float64) - 0.5).astype(np.float32), scores
 
     def _record(self, xy: Any, scores: Any, found: Detections, word: BoxFrom, image: Image) -> Poses:
         boxes, box_scores = found.boxes, found.scores
@@ -182,13 +184,15 @@ def choose_device(asked: str) -> tuple[Any, str]:
 
 
 def choose_precision(asked: str, device: str) -> str:
-    """"auto" is fp32 on the CPU and fp16 on a GPU."""
+    """The precision on a device; auto is fp32 on the CPU and fp16 on a GPU."""
     if asked == "auto":
         return "fp16" if device == "cuda" else "fp32"
     if asked not in ("fp32", "fp16", "bf16"):
         raise UsageError(f"--precision {asked}", why="no such precision", fix="auto, fp32, fp16 or bf16")
     if asked == "fp16" and device == "cpu":
-        raise DeviceError("--precision fp16 on the CPU", why="it is slower than fp32 there", fix="--precision fp32 or bf16")
+        raise DeviceError(
+            "--precision fp16 on the CPU", why="it is slower than fp32 there", fix="--precision fp32 or bf16"
+        )
     return asked
 
 
@@ -199,5 +203,3 @@ def set_threads(count: int) -> None:
 
     torch.set_num_threads(count)
     cv2.setNumThreads(count)
-
-

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 NAMES: tuple[str, ...] = (
     "nose", "left_eye", "right_eye", "left_ear", "right_ear",
@@ -33,9 +36,11 @@ FLIP: tuple[int, ...] = tuple(
 PAIRS: tuple[tuple[int, int], ...] = tuple((k, f) for k, f in enumerate(FLIP) if k < f)
 
 # Falloff per joint of the object keypoint similarity (COCO's own `kpt_oks_sigmas`).
-SIGMAS: np.ndarray = np.array(
-    [0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089]
-)  # fmt: skip
+SIGMAS: npt.NDArray[np.float64] = np.array([
+    0.026, 0.025, 0.025, 0.035, 0.035,
+    0.079, 0.079, 0.072, 0.072, 0.062, 0.062,
+    0.107, 0.107, 0.087, 0.087, 0.089, 0.089,
+])  # fmt: skip
 
 UPPER: tuple[int, ...] = tuple(range(INDEX["right_wrist"] + 1))
 LOWER: tuple[int, ...] = tuple(range(INDEX["left_hip"], len(NAMES)))
@@ -50,7 +55,9 @@ def side(joint: int) -> str:
     return prefix if prefix in ("left", "right") else "middle"
 
 
-def oks(a: np.ndarray, b: np.ndarray, area: np.ndarray | float, sigmas: np.ndarray = SIGMAS) -> np.ndarray:
+def oks(
+    a: npt.NDArray[Any], b: npt.NDArray[Any], area: npt.NDArray[Any] | float, sigmas: npt.NDArray[np.float64] = SIGMAS
+) -> npt.NDArray[np.float64]:
     """Object keypoint similarity of each joint.
 
     Args:
@@ -62,4 +69,4 @@ def oks(a: np.ndarray, b: np.ndarray, area: np.ndarray | float, sigmas: np.ndarr
     """
     squared = ((np.asarray(a, np.float64) - b) ** 2).sum(-1)
     variance = (2 * sigmas) ** 2 * 2 * (np.asarray(area, np.float64)[..., None] + np.spacing(1))
-    return np.exp(-squared / variance)
+    return np.asarray(np.exp(-squared / variance))

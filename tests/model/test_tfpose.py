@@ -65,7 +65,9 @@ def test_gradients_stop_between_layers_but_reach_every_parameter():
     for head in model.heads:
         torch.nn.init.normal_(head.last.weight, std=0.1)
     guesses = model.guesses(torch.rand(2, 3, 96, 64))
-    only_last = torch.autograd.grad(guesses.xy[-1].sum(), model.heads[0].last.weight, retain_graph=True, allow_unused=True)
+    only_last = torch.autograd.grad(
+        guesses.xy[-1].sum(), model.heads[0].last.weight, retain_graph=True, allow_unused=True
+    )
     assert only_last[0] is None or not only_last[0].any()
     (guesses.xy.sum() + guesses.sigma.sum() + guesses.score.sum()).backward()
     unreached = [name for name, p in model.named_parameters() if p.grad is None]

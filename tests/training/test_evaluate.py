@@ -34,26 +34,55 @@ def test_an_oks_between_two_thresholds_counts_for_the_lower_ones_alone():
 def test_our_oks_is_pycocotools_own():
     truth, found, area = people(1)[0], people(1, 1)[0], 6000.0
     near = truth + (found - truth) * 0.05
-    row = {"image_id": 1, "category_id": 1, "iscrowd": 0, "bbox": [0, 0, 200, 200], "id": 1, "area": area,
-           "num_keypoints": 17, "keypoints": np.concatenate((truth, np.full((17, 1), 2)), 1).ravel().tolist()}  # fmt: skip
+    row = {
+        "image_id": 1,
+        "category_id": 1,
+        "iscrowd": 0,
+        "bbox": [0, 0, 200, 200],
+        "id": 1,
+        "area": area,
+        "num_keypoints": 17,
+        "keypoints": np.concatenate((truth, np.full((17, 1), 2)), 1).ravel().tolist(),
+    }
     coco = COCO()
-    coco.dataset = {"images": [{"id": 1}], "annotations": [row], "categories": [{"id": 1, "name": "person"}], "info": {}}
+    coco.dataset = {
+        "images": [{"id": 1}],
+        "annotations": [row],
+        "categories": [{"id": 1, "name": "person"}],
+        "info": {},
+    }
     coco.createIndex()
-    said = coco.loadRes([{"image_id": 1, "category_id": 1, "score": 1.0, "keypoints": np.concatenate((near, np.ones((17, 1))), 1).ravel().tolist()}])  # fmt: skip
+    said = coco.loadRes(
+        [
+            {
+                "image_id": 1,
+                "category_id": 1,
+                "score": 1.0,
+                "keypoints": np.concatenate((near, np.ones((17, 1))), 1).ravel().tolist(),
+            }
+        ]
+    )
     scorer = COCOeval(coco, said, "keypoints")
     scorer.evaluate()
     assert skeleton.oks(near, truth, area).mean() == pytest.approx(scorer.ious[1, 1][0, 0], abs=1e-9)
 
 
 def test_boxes_and_an_empty_answer():
-    truth = {"images": [{"id": 1}], "categories": [{"id": 1, "name": "person"}],
-             "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "iscrowd": 0, "area": 400.0, "bbox": [5, 5, 20, 20]}]}  # fmt: skip
+    truth = {
+        "images": [{"id": 1}],
+        "categories": [{"id": 1, "name": "person"}],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 1, "iscrowd": 0, "area": 400.0, "bbox": [5, 5, 20, 20]}
+        ],
+    }
     assert coco_ap(truth, [], "bbox")["AP"] == 0
-    assert coco_ap(truth, [{"image_id": 1, "category_id": 1, "bbox": [5, 5, 20, 20], "score": 0.9}], "bbox")["AP"] == pytest.approx(100)  # fmt: skip
+    assert coco_ap(truth, [{"image_id": 1, "category_id": 1, "bbox": [5, 5, 20, 20], "score": 0.9}], "bbox")[
+        "AP"
+    ] == pytest.approx(100)
 
 
 def test_pck_counted_by_hand():
-    """Two people, two joints, head size 10: within 5 px is right, the edge included; an unlabelled joint is no joint."""
+    """Two people, two joints, head size 10: within 5 px is right, the edge included; unlabelled joints do not count."""
     truth = np.zeros((2, 2, 2))
     said = np.array([[[3.0, 4.0], [5.01, 0]], [[0, 0], [99, 99]]])
     known = np.array([[1, 1], [1, 0]])

@@ -64,7 +64,12 @@ def test_resuming_is_exact(samples, tmp_path, monkeypatch):
 
 def test_a_gradient_that_is_no_number_stops_the_run(samples, tmp_path):
     with pytest.raises(TfposeError, match="not a number"):
-        train(samples, dataclasses.replace(SMALL, lr=1e30, clip=1e30, warmup=1, epochs=5), tmp_path, device=torch.device("cpu"))  # fmt: skip
+        train(
+            samples,
+            dataclasses.replace(SMALL, lr=1e30, clip=1e30, warmup=1, epochs=5),
+            tmp_path,
+            device=torch.device("cpu"),
+        )
 
 
 def test_weights_that_do_not_fit_are_refused(samples, tmp_path):

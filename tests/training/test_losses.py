@@ -64,7 +64,7 @@ def test_unlabelled_joints_have_no_gradient():
 
 
 def test_within_tolerance_is_oks_over_a_half():
-    """OKS falls to one half at distance sigma * 2 * sqrt(2 ln 2 * area) / ... : just inside is right, just outside not."""
+    """OKS is one half at distance 2 sigma sqrt(2 ln 2 area): just inside is right, just outside is not."""
     area, falloff = torch.tensor([5000.0]), torch.tensor([0.05])
     limit = math.sqrt(math.log(2) * 2 * (2 * 0.05) ** 2 * 5000.0)
     target = torch.zeros(1, 1, 2)

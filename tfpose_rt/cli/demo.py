@@ -11,7 +11,9 @@ from tfpose_rt.cli.options import DetectorName, Device, Overwrite, Weights
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.", file_okay=False)] = Path("tfpose-demo"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.", file_okay=False)] = Path(
+        "tfpose-demo"
+    ),
     display: Annotated[str, typer.Option("--display", help="auto, window or none.")] = "auto",
     weights: Weights = "default",
     detector: DetectorName = "yolo-n",

@@ -16,7 +16,9 @@ def evaluate(
     ann: Annotated[Path | None, typer.Option("--ann", help="COCO keypoint file, where it is not in DATA.")] = None,
     boxes: Annotated[str, typer.Option("--boxes", help="gt, detector, or a COCO results file with boxes.")] = "gt",
     batch: Annotated[int, typer.Option("--batch", help="Crops per forward pass.", min=1)] = 32,
-    flip_test: Annotated[bool, typer.Option("--flip-test/--no-flip-test", help="Average with the mirrored crop.")] = False,
+    flip_test: Annotated[
+        bool, typer.Option("--flip-test/--no-flip-test", help="Average with the mirrored crop.")
+    ] = False,
     limit: Annotated[int | None, typer.Option("--limit", help="The first so many images only.", min=1)] = None,
     held_out: Annotated[bool, typer.Option("--held-out", help="The validation part of a training pack only.")] = False,
     dump: Annotated[Path | None, typer.Option("--dump", help="Write the COCO results here.", dir_okay=False)] = None,
@@ -36,7 +38,9 @@ def evaluate(
     from tfpose_rt.config import RunConfig
     from tfpose_rt.training.exam import examine
 
-    run = RunConfig(weights=weights, detector=detector, det_size=det_size, conf=conf, iou=iou, device=device, kernel=kernel)
+    run = RunConfig(
+        weights=weights, detector=detector, det_size=det_size, conf=conf, iou=iou, device=device, kernel=kernel
+    )
     report = examine(data, run, ann=ann, boxes=boxes, batch=batch, flip=flip_test, limit=limit, held_out=held_out)
     if dump is not None:
         dump.write_text(json.dumps(report.results), encoding="utf-8")

@@ -21,7 +21,9 @@ def _option(panel: str, *names: str, help: str, **more: Any) -> Any:
 
 
 Weights = Annotated[str, _option(MODEL, "--weights", "-w", help="Name or .safetensors file of the pose model.")]
-DetectorName = Annotated[str, _option(MODEL, "--detector", help="Name or file of the person detector; `none` = whole image.")]
+DetectorName = Annotated[
+    str, _option(MODEL, "--detector", help="Name or file of the person detector; `none` = whole image.")
+]
 Device = Annotated[str, _option(MODEL, "--device", "-d", help="auto, cpu, cuda, cuda:N or mps.")]
 Kernel = Annotated[str, _option(MODEL, "--kernel", help="auto, fused (CUDA) or torch.")]
 Precision = Annotated[str, _option(MODEL, "--precision", help="auto, fp32, fp16 or bf16.")]
@@ -99,20 +101,20 @@ def config_values(config: Path | None) -> dict[str, Any]:
 
 def cast(name: str, value: Any) -> Any:
     """Text from the environment as the type of the setting's default."""
-    default = next(f.default for f in dataclasses.fields(RunConfig) if f.name == name)
+    default: Any = next(f.default for f in dataclasses.fields(RunConfig) if f.name == name)
     if not isinstance(value, str) or isinstance(default, str) or default is None:
         return value
     try:
         if isinstance(default, bool):
             return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[value.lower()]
-        return type(default)(value)  # type: ignore[call-arg]
+        return type(default)(value)
     except (KeyError, ValueError):
         flag = f"--{name.replace('_', '-')}"
         raise UsageError(f"{flag} {value}", why=f"not a {type(default).__name__}", fix=f"{flag} {default}") from None
 
 
 def parse_numbers(text: str, count: int, flag: str, example: str) -> tuple[int, ...]:
-    """"1,2,3,4" or "640x480" -> integers."""
+    """Text such as 1,2,3,4 or 640x480 -> integers."""
     try:
         numbers = tuple(int(part) for part in text.replace("x", ",").replace(":", ",").split(","))
     except ValueError:
@@ -124,6 +126,7 @@ def parse_numbers(text: str, count: int, flag: str, example: str) -> tuple[int, 
 
 def checked(run: RunConfig) -> RunConfig:
     """The same settings, or UsageError where one is out of range."""
+    roi = run.roi
     rules = (
         ("max_people", run.max_people >= 1, "at least one person", "20"),
         ("pose_batch", run.pose_batch >= 1, "at least one crop", "16"),
@@ -133,7 +136,7 @@ def checked(run: RunConfig) -> RunConfig:
         ("threads", run.threads >= 0, "0 = all cores", "2"),
         ("background", run.background in ("frame", "black", "blur-people"), "unknown", "frame, black or blur-people"),
         ("kernel", run.kernel in ("auto", "fused", "torch"), "unknown", "auto, fused or torch"),
-        ("roi", run.roi is None or (run.roi[2] > run.roi[0] >= 0 and run.roi[3] > run.roi[1] >= 0), "empty", "0,0,640,480"),
+        ("roi", roi is None or (roi[2] > roi[0] >= 0 and roi[3] > roi[1] >= 0), "empty", "0,0,640,480"),
     )  # fmt: skip
     for name, fine, why, fix in rules:
         if not fine:

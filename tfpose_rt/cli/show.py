@@ -17,7 +17,7 @@ _console: Console | None = None
 
 def console() -> Console:
     """The console on stderr; obeys NO_COLOR and knows whether it is a terminal."""
-    global _console  # noqa: PLW0603 - one console a process
+    global _console
     if _console is None:
         from rich.console import Console
 
@@ -44,7 +44,14 @@ def print_table(rows: Mapping[str, Any]) -> None:
 
 def progress_bar(visible: bool = True) -> Progress:
     """A bar with rate and time left; nothing at all where stderr is no terminal."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     return Progress(
         TextColumn("{task.description}", markup=False),
@@ -62,13 +69,15 @@ def estimator_rows(estimator: Any) -> dict[str, str]:
     """Device, attention path, precision, model and detector, each with its reason."""
     import torch
 
+    model, detector = estimator.model, estimator.detector
+    every = estimator.run.det_every or "auto"
     return {
         "device": f"{estimator.device} ({estimator.device_reason}), {torch.get_num_threads()} threads",
         "attention": f"{estimator.kernel} ({estimator.kernel_reason})",
         "precision": estimator.precision,
-        "model": f"{estimator.model['name']} {estimator.model['input'][0]}x{estimator.model['input'][1]}, scores {estimator.score_kind}",
-        "detector": f"{estimator.detector['name']} at {estimator.run.det_size}, every {estimator.run.det_every or 'auto'}",
-    }  # fmt: skip
+        "model": f"{model['name']} {model['input'][0]}x{model['input'][1]}, scores {estimator.score_kind}",
+        "detector": f"{detector['name']} at {estimator.run.det_size}, every {every}",
+    }
 
 
 def print_summary(record: Mapping[str, Any], totals: Mapping[str, float], files: Iterable[tuple[str, int]]) -> None:

@@ -1,0 +1,1 @@
+"""TFPose and the trunks it stands on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +65,7 @@ def _mobilenet(strides: Sequence[int]) -> ImageNetTrunk:
     blocks = list(torchvision.models.mobilenet_v2(weights=None).features)
     ends = {4: (4, 24), 8: (7, 32), 16: (14, 96), 32: (18, 320)}  # stride -> blocks up to there, channels
     cuts = [0, *(ends[s][0] for s in strides)]
-    stages = [nn.Sequential(*blocks[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)]
+    stages = [nn.Sequential(*blocks[a:b]) for a, b in pairwise(cuts)]
     return ImageNetTrunk(stages, dict(enumerate(strides)), [ends[s][1] for s in strides])
 
 
@@ -96,5 +97,7 @@ def build_backbone(name: str, strides: Sequence[int]) -> nn.Module:
     if name not in BACKBONES:
         raise UsageError(f"trunk = {name!r}", why="no such trunk", fix=", ".join(BACKBONES))
     if not set(strides) <= {4, 8, 16, 32} or list(strides) != sorted(set(strides)):
-        raise UsageError(f"strides = {tuple(strides)}", why="levels are ascending, out of 4, 8, 16, 32", fix="8, 16, 32")
+        raise UsageError(
+            f"strides = {tuple(strides)}", why="levels are ascending, out of 4, 8, 16, 32", fix="8, 16, 32"
+        )
     return BACKBONES[name](strides)

@@ -41,6 +41,7 @@ class Head(nn.Module):
         nn.init.zeros_(self.last.bias)
 
     def forward(self, q: Tensor) -> Tensor:
+        """Queries (B, K, C) -> (B, K, 5), float32."""
         out: Tensor = self.last(self.hidden(q))
         return out.float()
 
@@ -77,6 +78,10 @@ class TFPose(nn.Module):
         mean_pose: (K, 2) start of the coordinates, normalised to the crop; the training set's mean.
     """
 
+    positions: Tensor
+    centres: Tensor
+    calibration: Tensor
+
     def __init__(self, config: ModelConfig, mean_pose: Tensor | None = None) -> None:
         super().__init__()
         self.config = config
@@ -84,7 +89,7 @@ class TFPose(nn.Module):
         self.trunk = build_backbone(config.trunk, config.strides)
         self.project = nn.ModuleList(
             nn.Sequential(nn.Conv2d(width, c, 1), nn.GroupNorm(32, c))
-            for width in self.trunk.channels  # type: ignore[union-attr,arg-type]
+            for width in self.trunk.channels  # type: ignore[union-attr]
         )
         self.level = nn.Parameter(torch.randn(levels, c) * 0.02)
         shape = (c, config.heads, levels, config.points, config.ffn)

@@ -73,7 +73,7 @@ class DeformableAttention(nn.Module):
         )
 
     def forward(self, query: Tensor, reference: Tensor, memory: Tensor, shapes: list[int]) -> Tensor:
-        """query (B, Q, C), reference (B|1, Q, 1, 2), memory (B, S, C) -> (B, Q, C)."""
+        """Query (B, Q, C), reference (B|1, Q, 1, 2), memory (B, S, C) -> (B, Q, C)."""
         b, s, c = memory.shape
         value = self.value(memory).view(b, s, self.heads, c // self.heads)
         offsets, logits = self.split(query)
@@ -91,6 +91,7 @@ class FeedForward(nn.Module):
         self.norm = nn.LayerNorm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Rows (..., C) -> (..., C)."""
         y: Tensor = self.norm(x + self.narrow(F.relu(self.wide(x))))
         return y
 
@@ -105,7 +106,7 @@ class EncoderLayer(nn.Module):
         self.feed = FeedForward(channels, ffn)
 
     def forward(self, z: Tensor, positions: Tensor, centres: Tensor, shapes: list[int]) -> Tensor:
-        """z (B, S, C), positions (1, S, C), centres (1, S, 1, 2) -> (B, S, C)."""
+        """Z (B, S, C), positions (1, S, C), centres (1, S, 1, 2) -> (B, S, C)."""
         z = self.norm(z + self.attention(z + positions, centres, z, shapes))
         return self.feed(z)
 
@@ -121,14 +122,14 @@ class SelfAttention(nn.Module):
         self.output = nn.Linear(channels, channels)
 
     def weights(self, x: Tensor) -> Tensor:
-        """x (B, K, C) = content + position -> attention (B, M, K, K)."""
+        """X (B, K, C) = content + position -> attention (B, M, K, K)."""
         b, k, c = x.shape
         query, key = self.query_key(x).view(b, k, 2, self.heads, c // self.heads).unbind(2)
         scores = query.transpose(1, 2) @ key.permute(0, 2, 3, 1)
         return (scores * (c // self.heads) ** -0.5).softmax(-1)
 
     def forward(self, x: Tensor, content: Tensor) -> Tensor:
-        """x (B, K, C) = content + position, content (B, K, C) -> (B, K, C)."""
+        """X (B, K, C) = content + position, content (B, K, C) -> (B, K, C)."""
         b, k, c = x.shape
         value = self.value(content).view(b, k, self.heads, c // self.heads).transpose(1, 2)
         out: Tensor = self.output((self.weights(x) @ value).transpose(1, 2).reshape(b, k, c))
@@ -147,7 +148,7 @@ class DecoderLayer(nn.Module):
         self.feed = FeedForward(channels, ffn)
 
     def forward(self, q: Tensor, e: Tensor, y: Tensor, memory: Tensor, shapes: list[int]) -> Tensor:
-        """q (B, K, C) queries, e (1, K, C) their positions, y (B, K, 2) present guess, memory (B, S, C) -> (B, K, C)."""
+        """Q (B, K, C) queries, e (1, K, C) their positions, y (B, K, 2) present guess, memory (B, S, C) -> (B, K, C)."""
         if self.self_attention is not None and self.self_norm is not None:
             q = self.self_norm(q + self.self_attention(q + e, q))  # Q'
         q = self.norm(q + self.attention(q + e, y[:, :, None], memory, shapes))  # Q''

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,7 @@ def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> N
     part = path.with_name(path.name + ".part")
     contiguous = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     save_file(contiguous, part, {k: json.dumps(v) for k, v in metadata.items()})
-    os.replace(part, path)
+    part.replace(path)
 
 
 def save_model(path: Path, model: TFPose, extra: dict[str, Any], dtype: torch.dtype = torch.float16) -> None:
@@ -55,11 +54,15 @@ def load_model(path: Path) -> tuple[TFPose, dict[str, Any]]:
     """
     tensors, metadata = read(path)
     if "config" not in metadata:
-        raise WeightsError(f"{path.name} is not a TFPose", why="it carries no configuration", fix="tfpose-rt weights list")
+        raise WeightsError(
+            f"{path.name} is not a TFPose", why="it carries no configuration", fix="tfpose-rt weights list"
+        )
     model = TFPose(ModelConfig.from_dict(metadata["config"]))
     try:
         model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
     except RuntimeError as error:
         why = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise WeightsError(f"{path.name} does not fit its own configuration", why=why, fix="tfpose-rt weights verify") from error
+        raise WeightsError(
+            f"{path.name} does not fit its own configuration", why=why, fix="tfpose-rt weights verify"
+        ) from error
     return model.eval(), metadata

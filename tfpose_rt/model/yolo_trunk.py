@@ -15,12 +15,15 @@ from torch import Tensor, nn
 class Conv(nn.Module):
     """Convolution with folded batch norm, then SiLU (or nothing)."""
 
-    def __init__(self, c_in: int, c_out: int, k: int = 1, stride: int = 1, *, groups: int = 1, act: bool = True) -> None:
+    def __init__(
+        self, c_in: int, c_out: int, k: int = 1, stride: int = 1, *, groups: int = 1, act: bool = True
+    ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(c_in, c_out, k, stride, k // 2, groups=groups)
         self.act = act
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B, c_in, H, W) -> (B, c_out, H / stride, W / stride)."""
         y = self.conv(x)
         return F.silu(y, inplace=True) if self.act else y
 
@@ -34,6 +37,7 @@ class Bottleneck(nn.Module):
         self.cv2 = Conv(int(c * squeeze), c, 3)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B, c, H, W) -> the same shape."""
         return x + self.cv2(self.cv1(x))
 
 
@@ -48,6 +52,7 @@ class PartialStage(nn.Module):
         self.m = nn.Sequential(Bottleneck(c // 2, 1.0), Bottleneck(c // 2, 1.0))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B, c, H, W) -> the same shape."""
         return self.cv3(torch.cat((self.m(self.cv1(x)), self.cv2(x)), 1))
 
 
@@ -64,6 +69,7 @@ class SpatialAttention(nn.Module):
         self.pe = Conv(c, c, 3, groups=c, act=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B, c, H, W) -> the same shape."""
         b, c, h, w = x.shape
         split = [self.key, self.key, self.head]
         q, k, v = self.qkv(x).view(b, self.heads, sum(split), h * w).split(split, 2)  # (B, heads, ., H*W)
@@ -81,6 +87,7 @@ class AttentionBlock(nn.Module):
         self.ffn = nn.Sequential(Conv(c, 2 * c), Conv(2 * c, c, act=False))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B, c, H, W) -> the same shape."""
         x = x + self.attn(x)
         return x + self.ffn(x)
 
@@ -107,6 +114,7 @@ class Stage(nn.Module):
         self.m = nn.ModuleList([inner])
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B, c_in, H, W) -> (B, c_out, H, W)."""
         parts = list(self.cv1(x).chunk(2, 1))
         parts.append(self.m[0](parts[-1]))
         return self.cv2(torch.cat(parts, 1))
@@ -122,6 +130,7 @@ class PyramidPool(nn.Module):
         self.residual = residual
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B, c, H, W) -> the same shape."""
         y = [self.cv1(x)]
         for _ in range(3):
             y.append(F.max_pool2d(y[-1], 5, 1, 2))
@@ -139,6 +148,7 @@ class SplitAttention(nn.Module):
         self.m = nn.Sequential(AttentionBlock(c // 2))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B, c, H, W) -> the same shape."""
         a, b = self.cv1(x).chunk(2, 1)
         return self.cv2(torch.cat((a, self.m(b)), 1))
 
@@ -195,6 +205,7 @@ class YoloTrunk(nn.Module):
         self.channels = tuple(c + pose for c in levels)
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        """Images (B, 3, H, W) RGB in [0, 1] -> levels at strides 8, 16, 32."""
         m = self.model
         p3 = m[4](m[3](m[2](m[1](m[0](x)))))
         p4 = m[6](m[5](p3))

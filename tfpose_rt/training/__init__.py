@@ -1,0 +1,1 @@
+"""Learning and judging: data, augmentation, losses, the loop, evaluation."""

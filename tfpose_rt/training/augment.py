@@ -13,7 +13,7 @@ import numpy.typing as npt
 from numpy.random import Generator
 
 from tfpose_rt import skeleton
-from tfpose_rt.crop import ENLARGE, apply, crop_matrix, fit_box, warp
+from tfpose_rt.crop import apply, crop_matrix, fit_box, warp
 from tfpose_rt.training.data import Sample
 
 Image = npt.NDArray[np.uint8]
@@ -89,7 +89,15 @@ def random_crop(sample: Sample, size: tuple[int, int], recipe: Recipe, rng: Gene
     return _pack(image, matrix, sample, xy, weight, known, size)
 
 
-def _pack(image: Image, matrix: npt.NDArray[np.float64], sample: Sample, xy: npt.NDArray[np.float32], weight: npt.NDArray[np.float32], known: npt.NDArray[np.float32], size: tuple[int, int]) -> Crop:  # fmt: skip
+def _pack(
+    image: Image,
+    matrix: npt.NDArray[np.float64],
+    sample: Sample,
+    xy: npt.NDArray[np.float32],
+    weight: npt.NDArray[np.float32],
+    known: npt.NDArray[np.float32],
+    size: tuple[int, int],
+) -> Crop:
     points = apply(matrix, xy)
     inside = ((points >= -0.5) & (points <= np.array(size) - 0.5)).all(-1)
     scale = abs(np.linalg.det(matrix[:, :2]))
@@ -112,7 +120,11 @@ def half_body(
 
 
 def cut_off(
-    image: Image, box: npt.NDArray[np.float32], xy: npt.NDArray[np.float32], weight: npt.NDArray[np.float32], rng: Generator
+    image: Image,
+    box: npt.NDArray[np.float32],
+    xy: npt.NDArray[np.float32],
+    weight: npt.NDArray[np.float32],
+    rng: Generator,
 ) -> tuple[Image, npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
     """End the picture somewhere across the person: (shorter picture, shorter box, (K,) joints now outside it)."""
     height, width = image.shape[:2]

@@ -23,7 +23,11 @@ def start_from(model: TFPose, path: Path) -> tuple[int, int]:
         if name in state and state[name].shape == value.shape
     }
     if not fitting:
-        raise WeightsError(f"nothing in {path.name} fits", why="no tensor has a name and shape of this model", fix="--init with weights of the same trunk")  # fmt: skip
+        raise WeightsError(
+            f"nothing in {path.name} fits",
+            why="no tensor has a name and shape of this model",
+            fix="--init with weights of the same trunk",
+        )
     model.load_state_dict(fitting, strict=False)
     return len(fitting), len(state)
 

@@ -46,7 +46,7 @@ class Sample:
 
 def is_validation(image: str) -> bool:
     """Every twentieth photograph, by its name's SHA-1, is held out for choices and calibration."""
-    return int(hashlib.sha1(image.encode()).hexdigest(), 16) % 20 == 0  # noqa: S324 - a split, not a secret
+    return int(hashlib.sha1(image.encode()).hexdigest(), 16) % 20 == 0
 
 
 def decode(blob: bytes, key: str) -> npt.NDArray[np.uint8]:
@@ -108,7 +108,9 @@ def _load_pack(folder: Path) -> list[Sample]:
             weight = np.array(row["confidence"], np.float32) * (points[:, 2] > 0)
             box = np.array(row["box"], np.float32)
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"labels.jsonl line {number}", why=f"not a label: {error}", fix="see the pack's README") from error
+            raise InputError(
+                f"labels.jsonl line {number}", why=f"not a label: {error}", fix="see the pack's README"
+            ) from error
         if key not in blobs or not weight.any():
             continue
         samples.append(_sample(key, row["image"], row["source"], blobs[key], box, points[:, :2], weight, None))
@@ -141,7 +143,11 @@ def _load_coco(folder: Path, ann: Path) -> list[Sample]:
         name = names.get(row["image_id"])
         path = home(name) if name else None
         if name is None or path is None:
-            raise InputError(f"{ann.name}: annotation {row['id']}", why=f"image {name or row['image_id']} is missing", fix=f"put it into {folder.name}/images")  # fmt: skip
+            raise InputError(
+                f"{ann.name}: annotation {row['id']}",
+                why=f"image {name or row['image_id']} is missing",
+                fix=f"put it into {folder.name}/images",
+            )
         x, y, w, h = row["bbox"]
         box = np.array([x, y, x + w, y + h], np.float32) - 0.5  # COCO's boxes are edges, our pixels are centres
         points = points.reshape(-1, 3)

@@ -18,7 +18,9 @@ Array = npt.NDArray[Any]
 METRICS = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl")
 
 
-def coco_ap(truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], kind: str = "keypoints") -> dict[str, float]:
+def coco_ap(
+    truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], kind: str = "keypoints"
+) -> dict[str, float]:
     """COCO AP and AR as percentages.
 
     Args:
@@ -55,7 +57,11 @@ def crop_ap(xy: Array, scores: Array, truth: Array, weight: Array, area: Array) 
     """COCO AP where every person is a picture of its own, as in validation on crops.
 
     Args:
-        xy: (N, K, 2) px, scores: (N, K), truth: (N, K, 2) px, weight: (N, K) > 0 where labelled, area: (N,) px^2.
+        xy: (N, K, 2) px, the answers.
+        scores: (N, K) of the answers.
+        truth: (N, K, 2) px, the labels.
+        weight: (N, K), > 0 where labelled.
+        area: (N,) square px.
     """
     images = [{"id": i} for i in range(len(xy))]
     annotations = [
@@ -82,7 +88,8 @@ def pck(xy: Array, truth: Array, known: Array, length: Array, threshold: float) 
     """Percentage of correct keypoints.
 
     Args:
-        xy, truth: (N, K, 2) px.
+        xy: (N, K, 2) px, the answers.
+        truth: (N, K, 2) px, the labels.
         known: (N, K) whether the joint is labelled.
         length: (N,) px, what distances are measured against; people of length 0 are left out.
         threshold: share of the length within which a joint counts as right (inclusive).

@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from tfpose_rt import skeleton
 from tfpose_rt.config import RunConfig
 from tfpose_rt.errors import InputError, UsageError
-from tfpose_rt.training.data import Sample, find_labels, image_home, is_validation, load
+from tfpose_rt.training.data import Sample, decode, find_labels, image_home, is_validation, load
 from tfpose_rt.training.evaluate import Reliability, coco_ap, crop_ap, pck, person_score, reliability
 from tfpose_rt.training.validate import Answers, answer, right_mask
 
@@ -90,7 +89,9 @@ def examine(
     truth = find_labels(folder, ann)
     if truth is None:  # a pack: every crop is a picture of its own
         if boxes != "gt":
-            raise UsageError(f"--boxes {boxes} on a training pack", why="it holds crops, not pictures", fix="--boxes gt")
+            raise UsageError(
+                f"--boxes {boxes} on a training pack", why="it holds crops, not pictures", fix="--boxes gt"
+            )
         return Exam(facts, figures, graph)
     labels = json.loads(truth.read_text(encoding="utf-8"))
     if limit is not None:
@@ -107,7 +108,9 @@ def examine(
     return Exam(facts, {**ap, **{k: v for k, v in figures.items() if not k.startswith("AP")}}, graph, results)
 
 
-def count(said: Answers, samples: Sequence[Sample]) -> tuple[dict[str, float], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+def count(
+    said: Answers, samples: Sequence[Sample]
+) -> tuple[dict[str, float], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """AP on crops, mean OKS and PCK@0.2, with the masks (N, K) of right and of labelled joints."""
     truth = np.stack([s.xy for s in samples])
     weight = np.stack([s.weight for s in samples])
@@ -154,7 +157,10 @@ def detected(
         finder = open_detector(run.detector, det_size=run.det_size, conf=run.conf, iou=run.iou, device=device)
     home = image_home(folder)
     for image in labels["images"]:
-        picture = cv2.imread(str(home(image["file_name"])))
+        path = home(image["file_name"])
+        if path is None:
+            raise InputError(f"image {image['file_name']} is missing", why=f"not in {folder.name}", fix="fetch it")
+        picture = decode(path.read_bytes(), path.name)
         if told is None:
             found = finder.detect([picture])[0]
             around, trust = np.array(found.boxes), np.array(found.scores)

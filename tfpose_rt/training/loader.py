@@ -34,12 +34,13 @@ class Batch:
 
 def collate(crops: Sequence[Crop]) -> Batch:
     """Stack crops; pictures become channels-last floats."""
-    images = torch.from_numpy(np.stack([c.image for c in crops])).permute(0, 3, 1, 2).float().div_(255)
-    return Batch(
-        images,
-        *(torch.from_numpy(np.stack([getattr(c, name) for c in crops])) for name in ("xy", "weight", "known")),
-        torch.tensor([c.area for c in crops]),
-    )
+
+    def stacked(name: str) -> Tensor:
+        return torch.from_numpy(np.stack([getattr(c, name) for c in crops]))
+
+    images = stacked("image").permute(0, 3, 1, 2).float().div_(255)
+    area = torch.tensor([c.area for c in crops])
+    return Batch(images, stacked("xy"), stacked("weight"), stacked("known"), area)
 
 
 def weigh(samples: Sequence[Sample], config: TrainConfig) -> list[Sample]:

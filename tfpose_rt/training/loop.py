@@ -25,6 +25,7 @@ from tfpose_rt.model.tfpose import TFPose
 from tfpose_rt.model.weights import read, save_model, write
 from tfpose_rt.training import losses
 from tfpose_rt.training.augment import Recipe
+from tfpose_rt.training.calibrate import calibrate_file
 from tfpose_rt.training.checkpoint import Average, start_from
 from tfpose_rt.training.data import Sample, is_validation
 from tfpose_rt.training.loader import Batch, Loader, weigh
@@ -99,9 +100,14 @@ def groups(objective: Objective, config: TrainConfig) -> list[dict[str, Any]]:
         if p.requires_grad:
             split.setdefault((id(p) in own, p.ndim > 1 and "start" not in name and "level" not in name), []).append(p)
     return [
-        {"params": ps, "lr": config.lr, "scale": config.trunk_lr if in_trunk else 1.0, "weight_decay": config.weight_decay if decays else 0.0}
+        {
+            "params": ps,
+            "lr": config.lr,
+            "scale": config.trunk_lr if in_trunk else 1.0,
+            "weight_decay": config.weight_decay if decays else 0.0,
+        }
         for (in_trunk, decays), ps in split.items()
-    ]  # fmt: skip
+    ]
 
 
 def schedule(config: TrainConfig, step: int, done: float) -> float:
@@ -138,6 +144,7 @@ def train(
         folder: gets run.json, log.csv, state.safetensors (to resume), last.safetensors and best.safetensors (EMA).
         init: weights to start from: a whole TFPose or a trunk.
         resume: go on from folder/state.safetensors, at the very batch where it ended.
+        device: where to train; a GPU if there is one, by default.
         report: called after every step and every validation.
     Raises: InputError: no people left to train on. TfposeError: the loss is not a number any more.
     """
@@ -152,7 +159,7 @@ def train(
     if not kept:
         raise InputError("nothing to train on", why="no labelled person of the sources asked for", fix="--sources")
     torch.manual_seed(config.seed)
-    model = TFPose(config.model, mean_pose(kept, config)).to(device, memory_format=torch.channels_last)
+    model = TFPose(config.model, mean_pose(kept, config)).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if init is not None:
         start_from(model, init)
     objective = Objective(model, config).to(device)
@@ -163,7 +170,9 @@ def train(
         restore(folder / "state.safetensors", objective, optimizer, average, progress)
     elif rank == 0:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "run.json").write_text(json.dumps({**dataclasses.asdict(config), "people": len(kept), "torch": torch.__version__}, indent=1))  # fmt: skip
+        (folder / "run.json").write_text(
+            json.dumps({**dataclasses.asdict(config), "people": len(kept), "torch": torch.__version__}, indent=1)
+        )
     network = nn.parallel.DistributedDataParallel(objective, broadcast_buffers=False) if world > 1 else objective
     loader = Loader(kept, config, Recipe(), rank, world)
     total = config.epochs * loader.steps_per_epoch
@@ -177,7 +186,11 @@ def train(
             terms["loss"].backward()
             norm = nn.utils.clip_grad_norm_(objective.parameters(), config.clip)
             if not math.isfinite(float(norm)):
-                raise TfposeError(f"step {progress.step}: the gradient is not a number", why=f"loss {float(terms['loss'].detach()):.4g}", fix="--lr half of this, or --resume from the last checkpoint")  # fmt: skip
+                raise TfposeError(
+                    f"step {progress.step}: the gradient is not a number",
+                    why=f"loss {float(terms['loss'].detach()):.4g}",
+                    fix="--lr half of this, or --resume from the last checkpoint",
+                )
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             progress.step += 1
@@ -202,6 +215,9 @@ def train(
         raise
     finally:
         batches.close()  # type: ignore[attr-defined]
+    if rank == 0 and held:
+        for name in ("last", "best"):
+            calibrate_file(folder / f"{name}.safetensors", held, "held-out photographs of the training set")
     return progress
 
 
@@ -225,7 +241,14 @@ def share_done(config: TrainConfig, progress: Progress, total: int, world: int, 
     return done
 
 
-def checkpoint(folder: Path, objective: Objective, optimizer: torch.optim.Optimizer, average: Average, progress: Progress, held: list[Sample]) -> None:  # fmt: skip
+def checkpoint(
+    folder: Path,
+    objective: Objective,
+    optimizer: torch.optim.Optimizer,
+    average: Average,
+    progress: Progress,
+    held: list[Sample],
+) -> None:
     """Validate the averaged weights, keep the best, save all, add a line to the log."""
     model = TFPose(objective.model.config)
     model.load_state_dict(average.state, strict=False)
@@ -238,7 +261,14 @@ def checkpoint(folder: Path, objective: Objective, optimizer: torch.optim.Optimi
         progress.best = value
         save_model(folder / "best.safetensors", model, facts)
     save_state(folder / "state.safetensors", objective, optimizer, average, progress)
-    row = {"step": progress.step, "seconds": round(progress.seconds), "seen": progress.seen, "lr": progress.lr, **progress.losses, **progress.metrics}
+    row = {
+        "step": progress.step,
+        "seconds": round(progress.seconds),
+        "seen": progress.seen,
+        "lr": progress.lr,
+        **progress.losses,
+        **progress.metrics,
+    }
     log = folder / "log.csv"
     new = not log.exists()
     with log.open("a", newline="") as file:
@@ -248,7 +278,9 @@ def checkpoint(folder: Path, objective: Objective, optimizer: torch.optim.Optimi
         writer.writerow({k: round(v, 5) for k, v in row.items()})
 
 
-def save_state(path: Path, objective: Objective, optimizer: torch.optim.Optimizer, average: Average, progress: Progress) -> None:  # fmt: skip
+def save_state(
+    path: Path, objective: Objective, optimizer: torch.optim.Optimizer, average: Average, progress: Progress
+) -> None:
     """All that resuming needs: weights, moments, average, counters."""
     tensors = {f"now.{k}": v for k, v in objective.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in average.state.items()}
@@ -257,7 +289,9 @@ def save_state(path: Path, objective: Objective, optimizer: torch.optim.Optimize
     write(path, tensors, {"progress": dataclasses.asdict(progress)})
 
 
-def restore(path: Path, objective: Objective, optimizer: torch.optim.Optimizer, average: Average, progress: Progress) -> None:  # fmt: skip
+def restore(
+    path: Path, objective: Objective, optimizer: torch.optim.Optimizer, average: Average, progress: Progress
+) -> None:
     """The inverse of `save_state`, into objects of the same configuration."""
     tensors, metadata = read(path)
     objective.load_state_dict({k.removeprefix("now."): v for k, v in tensors.items() if k.startswith("now.")})

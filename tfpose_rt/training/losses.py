@@ -30,7 +30,7 @@ class Flow(nn.Module):
         self.scales = nn.ModuleList(net([nn.Tanh()]) for _ in range(layers))
         self.shifts = nn.ModuleList(net([]) for _ in range(layers))
         for module in [*self.scales, *self.shifts]:
-            linear = [m for m in module.modules() if isinstance(m, nn.Linear)]  # type: ignore[union-attr]
+            linear = [m for m in module.modules() if isinstance(m, nn.Linear)]
             for layer in linear:
                 nn.init.xavier_uniform_(layer.weight, gain=0.01)
         self.register_buffer("masks", torch.tensor([[0.0, 1.0], [1.0, 0.0]]).repeat(layers // 2, 1), False)
@@ -38,7 +38,7 @@ class Flow(nn.Module):
     def log_prob(self, x: Tensor) -> Tensor:
         """Errors (N, 2), in units of their scale -> log-density (N,)."""
         log_det = x.new_zeros(len(x))
-        for mask, scale, shift in reversed(list(zip(self.masks, self.scales, self.shifts, strict=True))):  # type: ignore[arg-type,call-overload]
+        for mask, scale, shift in reversed(list(zip(self.masks, self.scales, self.shifts, strict=True))):  # type: ignore[arg-type]
             kept = mask * x
             s = scale(kept) * (1 - mask)
             t = shift(kept) * (1 - mask)
@@ -73,7 +73,8 @@ def oks_right(xy: Tensor, target: Tensor, area: Tensor, size: tuple[int, int], f
     """Whether each joint lies within the OKS tolerance (OKS_k > 0.5).
 
     Args:
-        xy: (..., B, K, 2), target: (B, K, 2), both in units of the crop.
+        xy: (..., B, K, 2) in units of the crop.
+        target: (B, K, 2) in units of the crop.
         area: (B,) square px of the crop.
         size: (W, H) of the crop, px.
         falloff: (K,) COCO's sigmas.
@@ -99,10 +100,12 @@ class HeatmapBranch(nn.Module):
         self.size = (config.size[0] // 4, config.size[1] // 4)  # (w, h) of the maps
         self.spread = 2.0 * config.size[1] / 256  # sigma 2 at 64x48, 3 at 96x72
         steps = config.strides[0] // 4
-        self.up = nn.ConvTranspose2d(config.channels, 64, steps, steps) if steps > 1 else nn.Conv2d(config.channels, 64, 1)
+        self.up = (
+            nn.ConvTranspose2d(config.channels, 64, steps, steps) if steps > 1 else nn.Conv2d(config.channels, 64, 1)
+        )
         self.maps = nn.Conv2d(64, config.keypoints, 1)
-        nn.init.zeros_(self.maps.weight)
-        nn.init.zeros_(self.maps.bias)
+        for parameter in self.maps.parameters():
+            nn.init.zeros_(parameter)
 
     @property
     def blank_error(self) -> float:

@@ -37,6 +37,10 @@ def answer(
     """Keypoints of every sample, cropped around its box (or around `boxes`, (N, 4)).
 
     Args:
+        model: in eval mode, on its device.
+        samples: N people.
+        boxes: (N, 4) px, instead of the samples' own.
+        batch: crops per forward pass.
         flip: average with the mirrored crop's answer, mirrored back, left and right exchanged.
     """
     size = model.config.size
@@ -59,7 +63,9 @@ def forward(model: TFPose, images: torch.Tensor, flip: bool) -> tuple[torch.Tens
     """The model's keypoints and scores, with the flip test where asked for."""
     points, score = model(images)
     if flip:
-        order = list(skeleton.FLIP) if model.config.keypoints == len(skeleton.FLIP) else list(range(model.config.keypoints))
+        order = (
+            list(skeleton.FLIP) if model.config.keypoints == len(skeleton.FLIP) else list(range(model.config.keypoints))
+        )
         mirrored, other = model(images.flip(3))
         mirrored = torch.stack((1 - mirrored[..., 0], mirrored[..., 1]), -1)[:, order]
         points, score = (points + mirrored) / 2, (score + other[:, order]) / 2
