@@ -148,7 +148,7 @@ class DecoderLayer(nn.Module):
         self.feed = FeedForward(channels, ffn)
 
     def forward(self, q: Tensor, e: Tensor, y: Tensor, memory: Tensor, shapes: list[int]) -> Tensor:
-        """Q (B, K, C) queries, e (1, K, C) their positions, y (B, K, 2) present guess, memory (B, S, C) -> (B, K, C)."""
+        """Queries q, positions e, guess y (B, K, 2), memory (B, S, C) -> q (B, K, C)."""
         if self.self_attention is not None and self.self_norm is not None:
             q = self.self_norm(q + self.self_attention(q + e, q))  # Q'
         q = self.norm(q + self.attention(q + e, y[:, :, None], memory, shapes))  # Q''
