@@ -74,7 +74,7 @@ class Kernel:
         needs: Needs,
         deterministic: bool,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Gradients of value, offsets, logits and ref; an empty tensor for value or ref where `needs` has no use for one.
+        """Gradients of value, offsets, logits and ref; an empty tensor for a value or ref that `needs` leaves out.
 
         grad is (B, Q, M * D) of value's dtype and is made dense here. `deterministic` sums value's gradient in fixed
         point, the same in every run; otherwise the order of atomic additions decides its last bits.

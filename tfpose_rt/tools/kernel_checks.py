@@ -1,0 +1,125 @@
+"""What is asked of the kernel on one case, on any launcher: the GPU's or the CPU build's."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from tfpose_rt.ops.launch import Kernel
+from tfpose_rt.tools import kernel_oracles
+from tfpose_rt.tools.kernel_cases import Case, Inputs, make
+
+NORM = {torch.float32: 1e-6, torch.float16: 5e-4, torch.bfloat16: 4e-3}  # |out - oracle| / |oracle|
+ULPS = {torch.float32: 16, torch.float16: 2, torch.bfloat16: 2}  # of the largest entry
+KINK = 1e-4  # px from a whole coordinate, where float32 and float64 may stand on different sides
+VARIANTS = ("A", "B")
+
+
+def compare(what: str, got: Tensor, oracle: Tensor, dtype: torch.dtype) -> list[str]:
+    """What is wrong with a result, in sentences; dtype sets the tolerance. NaN must be where the oracle's is."""
+    if got.shape != oracle.shape:
+        return [f"{what}: shape {tuple(got.shape)}, expected {tuple(oracle.shape)}"]
+    got, oracle = got.detach().double().cpu(), oracle.detach().double().cpu()
+    if not torch.equal(got.isnan(), oracle.isnan()):
+        return [f"{what}: NaN at {int((got.isnan() != oracle.isnan()).sum())} wrong places"]
+    got, oracle = got.nan_to_num(), oracle.nan_to_num()
+    size = float(oracle.norm())
+    error, worst = float((got - oracle).norm()), float((got - oracle).abs().max()) if got.numel() else 0.0
+    found = []
+    if not error <= NORM[dtype] * size + 1e-30:
+        found.append(f"{what}: error {error / max(size, 1e-30):.2e} of the norm, allowed {NORM[dtype]:.0e}")
+    largest = float(oracle.abs().max()) if oracle.numel() else 0.0
+    allowed = ULPS[dtype] * torch.finfo(dtype).eps * largest
+    if not worst <= allowed + 1e-30:
+        found.append(f"{what}: largest error {worst:.2e}, allowed {allowed:.2e}")
+    return found
+
+
+def check_forward(kernel: Kernel, case: Case, device: str = "cpu") -> list[str]:
+    """Both forward kernels against both oracles, poisoned output, twice the same bits, crops alone as in the batch."""
+    x = make(case, device)
+    oracle = kernel_oracles.loops(*x.tensors, x.shapes)
+    found = []
+    finite = bool(x.offsets.isfinite().all()) and case.logits != "none"
+    if finite and oracle.numel():
+        gap = float((oracle - kernel_oracles.sampled(*x.tensors, x.shapes)).abs().max())
+        if gap > 1e-12 * max(1.0, float(oracle.abs().max())):
+            found.append(f"the oracles differ by {gap:.1e}")
+    for variant in VARIANTS:
+        out = torch.full_like(x.grad, math.nan)
+        if not out.numel():
+            out = kernel.forward(*x.tensors, x.shapes, variant)
+            found += compare(f"forward {variant}", out, oracle, case.dtype)
+            continue
+        kernel.forward(*x.tensors, x.shapes, variant, out)
+        again = kernel.forward(*x.tensors, x.shapes, variant)
+        if not torch.equal(out.view(torch.uint8), again.view(torch.uint8)):
+            found.append(f"forward {variant}: two runs differ in bits")
+        found += compare(f"forward {variant}", out, oracle, case.dtype)
+        for crop in {0, case.batch - 1} if case.batch > 1 else ():
+            alone = kernel.forward(*_crop(x, crop), x.shapes, variant)
+            if not torch.equal(alone[0].view(torch.uint8), out[crop].view(torch.uint8)):
+                found.append(f"forward {variant}: crop {crop} depends on its neighbours")
+    return found
+
+
+def _crop(x: Inputs, crop: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    ref = x.ref if x.ref.shape[0] == 1 else x.ref[crop : crop + 1]
+    return x.value[crop : crop + 1], x.offsets[crop : crop + 1], x.logits[crop : crop + 1], ref
+
+
+def check_backward(kernel: Kernel, case: Case, device: str = "cpu") -> list[str]:
+    """Gradients against the oracle's, in both summation modes, and without the ones that nobody asked for."""
+    x = make(case, device)
+    leaves = [t.detach().double().requires_grad_() for t in x.tensors]
+    oracle = torch.autograd.grad(kernel_oracles.loops(*leaves, x.shapes), leaves, x.grad.double())
+    query = case.query_dtype or case.dtype
+    found = []
+    for fixed in (False, True):
+        grads = kernel.backward(x.grad, *x.tensors, x.shapes, (True, True, True, True), fixed)
+        label = "deterministic " if fixed else ""
+        found += compare(f"{label}grad_value", grads[0], oracle[0], case.dtype)
+        got, expected = _away_from_kinks(x, grads[1], oracle[1], case.where == "whole")
+        found += compare(f"{label}grad_offsets", got, expected, query)
+        found += compare(f"{label}grad_logits", grads[2], oracle[2], query)
+        if case.where == "spread":
+            found += compare(f"{label}grad_ref", grads[3], oracle[3], torch.float32)
+    bare = kernel.backward(x.grad, *x.tensors, x.shapes, (False, True, True, False), False)
+    if bare[0].numel() or bare[3].numel():
+        found.append("backward: a gradient that nobody asked for")
+    if not torch.equal(bare[1].nan_to_num(), grads[1].nan_to_num()):
+        found.append("backward: offsets' gradient depends on whether value's is wanted")
+    return found
+
+
+def _away_from_kinks(x: Inputs, got: Tensor, oracle: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
+    """Leave out offset gradients within KINK of a whole coordinate; `keep` where coordinates are exact."""
+    if keep or not got.numel():
+        return got, oracle
+    sizes = x.offsets.new_tensor(x.shapes, dtype=torch.float64).view(-1, 2).flip(-1)  # (L, 2) width, height
+    centre = x.ref.double()[:, :, None, :, None]
+    pixel = x.offsets.double()
+    if x.ref.shape[-1] == 4:
+        pixel = pixel / x.offsets.shape[4] * centre[..., 2:] * 0.5 * sizes[:, None]
+    pixel = pixel + centre[..., :2] * sizes[:, None] - 0.5
+    # Either coordinate: a point leaves the map by one of them and takes the other's gradient with it.
+    clear = ((pixel - pixel.round()).abs() > KINK).all(-1, keepdim=True).expand(got.shape)
+    return got[clear], oracle[clear]
+
+
+def check_determinism(kernel: Kernel, case: Case, device: str = "cpu", runs: int = 20) -> list[str]:
+    """Fixed-point backward: the same bits in every run."""
+    x = make(case, device)
+    first = kernel.backward(x.grad, *x.tensors, x.shapes, (True, True, True, True), True)
+    for run in range(1, runs):
+        for name, a, b in zip(
+            ("value", "offsets", "logits", "ref"),
+            first,
+            kernel.backward(x.grad, *x.tensors, x.shapes, (True, True, True, True), True),
+            strict=True,
+        ):
+            if not torch.equal(a.view(torch.uint8), b.view(torch.uint8)):
+                return [f"deterministic grad_{name}: run {run} differs in bits"]
+    return []
