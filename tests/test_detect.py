@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -62,17 +63,25 @@ def test_padding_is_grey_114() -> None:
     assert (out[408:] == 114).all()
 
 
+def people() -> np.ndarray:
+    """A frame of the bundled clip."""
+    capture = cv2.VideoCapture(str(Path(assets.__file__).parent / "clips/demo.mp4"))
+    capture.set(cv2.CAP_PROP_POS_FRAMES, 20)
+    return np.asarray(capture.read()[1], np.uint8)
+
+
 # Sizes at which ultralytics' own way back to the frame is exact: at others it is up to half a pixel off.
-@pytest.mark.parametrize(("width", "height"), [(320, 240), (240, 320), (640, 480), (800, 100)])
-def test_boxes_equal_ultralytics_own_letterbox_head_and_suppression(
-    detector: PersonDetector, width: int, height: int
-) -> None:
+PICTURES = {"clip": people, **{f"{w}x{h}": partial(picture, w, h) for w, h in ((320, 240), (240, 320), (800, 100))}}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_boxes_equal_ultralytics_own_letterbox_head_and_suppression(detector: PersonDetector, name: str) -> None:
     tasks = yolo.load()
     from ultralytics.data.augment import LetterBox
     from ultralytics.utils.nms import non_max_suppression
     from ultralytics.utils.ops import scale_boxes
 
-    image = picture(width, height)
+    image = PICTURES[name]()
     told = json.loads((assets.ROOT / "weights/yolo26n.json").read_text())
     from safetensors.torch import load_file
 
@@ -85,12 +94,25 @@ def test_boxes_equal_ultralytics_own_letterbox_head_and_suppression(
         decoded = theirs(x)[0]
     persons = torch.cat([decoded[:, :4], decoded[:, 4:5]], 1)  # class 0 of COCO
     expected = non_max_suppression(persons, 1e-5, 0.7, nc=1)[0]
-    boxes = scale_boxes(x.shape[2:], expected[:, :4], (height, width)).numpy() - 0.5
+    boxes = scale_boxes(x.shape[2:], expected[:, :4], image.shape[:2]).numpy() - 0.5
     found = detector.detect([image])[0]
     large = ((boxes[:, 2:] - boxes[:, :2]) >= 1).all(1)
     assert large.sum() >= 3  # else this says nothing
     np.testing.assert_allclose(found.boxes, boxes[large], atol=0.02)
     np.testing.assert_allclose(found.scores, expected[:, 4].numpy()[large], atol=1e-4)
+
+
+def test_people_of_the_bundled_clip_are_found() -> None:
+    image = people()
+    found = PersonDetector().detect([image])[0]
+    assert len(found) >= 1
+    assert found.scores[0] > 0.7
+    x0, y0, x1, y1 = found.boxes.T
+    assert (x0 >= -0.5).all()
+    assert (y0 >= -0.5).all()
+    assert (x1 <= image.shape[1] - 0.5).all()
+    assert (y1 <= image.shape[0] - 0.5).all()
+    assert (y1 - y0 > x1 - x0).any()  # somebody stands or walks
 
 
 def test_a_batch_of_mixed_sizes_answers_as_each_frame_alone(detector: PersonDetector) -> None:
