@@ -1,0 +1,179 @@
+"""The live window: OpenCV's, on the main thread. It shows pictures and says which keys were pressed; nothing more."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from contextlib import suppress
+
+import cv2
+import numpy as np
+
+from tfpose_rt.caption import WHITE, Colour, banner, put_text, shade, text_width
+from tfpose_rt.records import Image
+
+# What the keys do; the word is what `poll` returns. The help sheet is made from this table.
+KEYS: dict[str, tuple[str, str]] = {
+    "q": ("quit", "finish: close all files"),
+    " ": ("freeze", "freeze picture and model"),
+    "r": ("record", "start / stop recording"),
+    "s": ("snapshot", "snapshot: two pictures and the poses"),
+    "m": ("metrics", "figures: short, full, off"),
+    "h": ("help", "this sheet"),
+    "b": ("boxes", "boxes"),
+    "i": ("ids", "ids"),
+    "k": ("skeleton", "skeletons"),
+    "p": ("points", "points"),
+    "n": ("names", "joint names"),
+    "t": ("trails", "trails of one second"),
+    "x": ("mirror", "mirror the display (files stay as they are)"),
+    "g": ("background", "background: picture, black, blurred people"),
+    "f": ("fullscreen", "full screen"),
+    "+": ("more", "drawing threshold up"),
+    "-": ("less", "drawing threshold down"),
+    "0": ("forget", "forget ids: everybody gets a new one"),
+}
+ALIASES = {"\x1b": "q", "?": "h", "=": "+", "_": "-", "\xab": "+", "\xad": "-"}  # Esc; keypad + and - under GTK
+SHOWN = {" ": "Space", "q": "q, Esc", "h": "h, ?"}
+
+
+def has_screen() -> bool:
+    """Whether a window can be opened; Qt ends the process where it cannot, so this is asked first."""
+    if "headless" in cv2.getBuildInformation().lower() or not hasattr(cv2, "imshow"):
+        return False
+    if "GUI:" in (info := cv2.getBuildInformation()) and "NONE" in info.split("GUI:")[1].split("\n")[0]:
+        return False
+    if not sys.platform.startswith("linux"):
+        return True
+    return _answers(os.environ.get("DISPLAY", ""))
+
+
+def _answers(display: str) -> bool:
+    """Whether an X server listens at `display` (host:number.screen)."""
+    host, colon, number = display.rpartition(":")
+    number = number.split(".")[0]
+    if not colon or not number.isdecimal():
+        return False
+    with suppress(OSError):
+        if host in ("", "unix"):
+            for address in (f"\0/tmp/.X11-unix/X{number}", f"/tmp/.X11-unix/X{number}"):
+                with suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+                    probe.settimeout(1)
+                    probe.connect(address)
+                    return True
+        with socket.create_connection((host or "localhost", 6000 + int(number)), 1):
+            return True
+    return False
+
+
+class Window:
+    """One resizable window that keeps the picture's proportions.
+
+    Args:
+        title: its name; must not hold secrets.
+        size: W, H of the pictures, px; a larger one than MOST is opened smaller.
+    """
+
+    MOST = (1280, 800)  # px; opened at most this large
+
+    def __init__(self, title: str, size: tuple[int, int]) -> None:
+        os.environ.setdefault(
+            "QT_LOGGING_RULES", "*.warning=false;*.debug=false;*.info=false"
+        )  # fonts it does not find
+        self._title, self._full = title, False
+        cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+        scale = min(1.0, self.MOST[0] / size[0], self.MOST[1] / size[1])
+        cv2.resizeWindow(title, max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
+        self._seen = False
+
+    def show(self, image: Image) -> list[str]:
+        """Put a picture on the screen and run the event pump once.
+
+        Returns: what was asked for with keys since the last time (words of KEYS); `quit` when the window was closed.
+        """
+        cv2.imshow(self._title, image)
+        return self.poll()
+
+    def poll(self) -> list[str]:
+        """Run the event pump without a new picture; as `show`."""
+        words = []
+        for _ in range(16):  # all keys that wait; each call pumps once
+            code = cv2.waitKey(1)
+            if code < 0:
+                break
+            key = chr(code & 0xFF)
+            key = ALIASES.get(key, key.lower())
+            if key in KEYS:
+                words.append(KEYS[key][0])
+        visible = self._visible()
+        self._seen = self._seen or visible
+        if self._seen and not visible:
+            words.append("quit")
+        return words
+
+    def toggle_fullscreen(self) -> None:
+        """Full screen and back."""
+        self._full = not self._full
+        mode = cv2.WINDOW_FULLSCREEN if self._full else cv2.WINDOW_NORMAL
+        cv2.setWindowProperty(self._title, cv2.WND_PROP_FULLSCREEN, mode)
+
+    def close(self) -> None:
+        """Take it off the screen; safe when it is gone already."""
+        with suppress(cv2.error):
+            cv2.destroyWindow(self._title)
+            cv2.waitKey(1)
+
+    def _visible(self) -> bool:
+        try:
+            return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1
+        except cv2.error:
+            return False
+
+
+def help_sheet(image: Image) -> Image:
+    """The picture, darkened, with what every key does on it."""
+    canvas = image.copy()
+    h, w = canvas.shape[:2]
+    shade(canvas, (0, 0, w, h), 0.72)
+    rows = [(SHOWN.get(key, key), text) for key, (_, text) in KEYS.items()]
+    size = float(np.clip(h / (1.45 * (len(rows) + 2.5)), 8, 30))
+    column = text_width("Space ", size, True) + size
+    wide = column + max(text_width(text, size) for _, text in rows)
+    if wide > w - 8:
+        size *= (w - 8) / wide
+        column, wide = column * (w - 8) / wide, w - 8
+    x, y, step = max(4.0, (w - wide) / 2), max(size, (h - 1.45 * size * len(rows)) / 2), 1.45 * size
+    for i, (key, text) in enumerate(rows):
+        put_text(canvas, key, (x, y + i * step), size, (66, 228, 240), bold=True, rim=False)
+        put_text(canvas, text, (x + column, y + i * step), size, WHITE, rim=False)
+    return canvas
+
+
+def recording_mark(image: Image, name: str, seconds: float, note: str = "") -> Image:
+    """A red dot, the length of the take and its file in the upper right corner."""
+    minutes, rest = divmod(int(seconds), 60)
+    lines: list[str | tuple[str, Colour]] = [f"     {minutes:02d}:{rest:02d}  {name}"]
+    out = banner(image, [*lines, *([note] if note else [])], corner="right")
+    changed = np.flatnonzero((out != image).any((0, 2)))
+    rows = np.flatnonzero((out != image).any((1, 2)))
+    if len(changed) and len(rows) and int(time.monotonic() * 2) % 2 == 0:  # it blinks: a still picture is no recording
+        size = (rows[-1] - rows[0]) / (1 + bool(note)) / 2
+        centre = (round(changed[0] + size * 1.1), round(rows[0] + size))
+        cv2.circle(out, centre, max(2, round(size * 0.5)), (60, 60, 255), -1, cv2.LINE_AA)
+    return out
+
+
+def notice(image: Image, text: str, colour: Colour = WHITE) -> Image:
+    """A line of news across the lower edge."""
+    canvas = image.copy()
+    h, w = canvas.shape[:2]
+    size = float(np.clip(min(h, w) / 28, 11, 36))
+    size *= min(1.0, (w - 12) / max(1.0, text_width(text, size, True)))
+    top = round(h - 2.2 * size)
+    shade(canvas, (0, top, w, h), 0.65)
+    put_text(
+        canvas, text, ((w - text_width(text, size, True)) / 2, top + 1.1 * size), size, colour, bold=True, rim=False
+    )
+    return canvas
