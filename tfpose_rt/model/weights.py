@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from tfpose_rt.config import ModelConfig
@@ -36,7 +36,7 @@ def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> N
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     contiguous = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-    save_file(contiguous, part, {k: json.dumps(v) for k, v in metadata.items()})
+    part.write_bytes(save(contiguous, {k: json.dumps(v) for k, v in metadata.items()}))  # with the user's umask
     part.replace(path)
 
 
