@@ -1,0 +1,381 @@
+"""Jobs over files: every frame once, nothing lost when a run is killed, and the same records when it is resumed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "io"))
+from clips import make as make_clip
+from clips import times
+from fake_estimator import FakeEstimator, make
+
+from tfpose_rt.config import RunConfig, SourceOptions
+from tfpose_rt.errors import InputError, OutputError, TfposeError
+from tfpose_rt.io.jsonl import Recording
+from tfpose_rt.io.parts import SinkOptions
+from tfpose_rt.tools import workers
+from tfpose_rt.tools.batch import How, Stop, check, run_batch, worst
+from tfpose_rt.tools.outputs import plan
+
+SIZE = (144, 96)
+
+
+class Quiet:
+    """A watcher that counts."""
+
+    def __init__(self, stop_at=None):
+        self.names, self.outcomes, self.results, self.done, self.stop_at = [], [], 0, 0, stop_at
+
+    def started(self, job, info, done):
+        self.names.append(info.name)
+        self.done = done
+
+    def result(self, job, result):
+        self.results += result.poses is not None
+        if self.results == self.stop_at:
+            raise Stop
+
+    def advance(self, job, frames):
+        self.results += frames
+
+    def finished(self, outcome):
+        self.outcomes.append(outcome)
+
+
+def clip(path, frames=60, **how):
+    make_clip(path, size=SIZE, stamps=tuple(range(frames)), **how)
+    return str(path)
+
+
+def run(sources, out, formats=("jsonl",), video=None, *, config=None, estimator=None, watcher=None, **how):
+    jobs = plan(sources, [out], list(formats), video)
+    how = How(**how)
+    check(jobs, how)
+    config = config or RunConfig()
+    model = estimator or FakeEstimator(config)
+    return run_batch(jobs, lambda: model, config, how, watcher or Quiet())
+
+
+def records(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_every_frame_of_every_file_in_every_format_from_one_model(tmp_path):
+    sources = [clip(tmp_path / "a.mp4"), clip(tmp_path / "b.mkv", 30), "synthetic:144x96@30"]
+    out = tmp_path / "out"
+    out.mkdir()
+    made = []
+    config = RunConfig(source=SourceOptions(end=1.2))
+    jobs = plan(sources, [out], ["jsonl", "csv", "parquet", "coco", "openpose", "trc"], out)
+    outcomes = run_batch(jobs, lambda: made.append(1) or FakeEstimator(config), config, How(), Quiet())
+    assert [o.summary["frames"] for o in outcomes] == [30, 30, 36]
+    assert [o.exit_code for o in outcomes] == [0, 0, 0]
+    assert len(made) == 3  # asked once a job; a caller caches
+    frames = [r for r in records(out / "a.jsonl") if r["type"] == "frame"]
+    assert [f["frame"] for f in frames] == list(range(30))
+    assert [f["video_frame"] for f in frames] == list(range(30))
+    np.testing.assert_allclose([f["pts"] for f in frames], np.arange(30) / 25, atol=1e-6)
+    assert len(times(out / "a.mp4")) == 30
+    assert len(list((out / "a_openpose").glob("*_keypoints.json"))) == 30
+    assert not [p for p in out.rglob("*") if p.suffix in (".part", ".new", ".old")]
+    assert {p.name for p, _ in outcomes[0].files} >= {"a.jsonl", "a.csv", "a.meta.json", "a.parquet", "a.mp4"}
+
+
+def test_a_failing_file_does_not_stop_the_others_and_the_worst_code_wins(tmp_path):
+    (tmp_path / "bad.mp4").write_text("not a video")
+    sources = [
+        clip(tmp_path / "a.mp4"),
+        str(tmp_path / "bad.mp4"),
+        str(tmp_path / "none.mp4"),
+        clip(tmp_path / "z.mp4"),
+    ]
+    watcher = Quiet()
+    outcomes = run(sources, tmp_path, watcher=watcher)
+    assert [o.exit_code for o in outcomes] == [0, 3, 3, 0]
+    assert worst(outcomes) == 3
+    assert isinstance(outcomes[1].error, InputError)
+    assert not list(tmp_path.glob("bad.jsonl*"))
+    assert not list(tmp_path.glob("none.jsonl*"))
+    assert watcher.outcomes == outcomes
+    outcomes = run(sources, tmp_path, overwrite=True, fail_fast=True)
+    assert [o.exit_code for o in outcomes] == [0, 3]
+
+
+def test_a_missing_file_is_told_before_the_model_loads(tmp_path):
+    def load():
+        raise AssertionError("the model was loaded")
+
+    jobs = plan([str(tmp_path / "none.mp4")], [tmp_path])
+    assert run_batch(jobs, load, RunConfig(), How(), Quiet())[0].exit_code == 3
+
+
+def test_a_model_that_raises_leaves_the_part_and_the_others_go_on(tmp_path):
+    sources = [clip(tmp_path / "a.mp4"), clip(tmp_path / "b.mp4", 20)]
+    (tmp_path / "v").mkdir()
+    outcomes = run(sources, tmp_path, video=tmp_path / "v", estimator=FakeEstimator(fail_at=40))
+    assert [o.exit_code for o in outcomes] == [1, 0]
+    assert "the model broke" in str(outcomes[0].error)
+    assert (tmp_path / "a.jsonl.part").exists()
+    assert not (tmp_path / "a.jsonl").exists()
+    kept = [r.frame for r in Recording(tmp_path / "a.jsonl.part")]
+    assert kept == list(range(40))
+    outcomes = run(sources[:1], tmp_path, video=tmp_path / "v", resume=True)
+    assert outcomes[0].exit_code == 0
+    assert outcomes[0].summary["frames"] == 60
+
+
+def test_an_undecodable_frame_is_recorded_and_the_code_is_7(tmp_path):
+    import test_files
+
+    clip(tmp_path / "a.mov", codec="prores_ks", pix_fmt="yuv422p10le")
+    test_files.damaged(tmp_path / "a.mov", 33)
+    outcomes = run([str(tmp_path / "a.mov")], tmp_path)
+    assert outcomes[0].exit_code == 7
+    kinds = [(r["type"], r.get("frame", r.get("seq_from"))) for r in records(tmp_path / "a.jsonl")[1:-1]]
+    assert kinds == [*(("frame", i) for i in range(33)), ("gap", 33), *(("frame", i) for i in range(34, 60))]
+    last = records(tmp_path / "a.jsonl")[-1]
+    assert (last["complete"], last["ended"], last["decode_errors"], last["gaps"]) == (False, "decode_error", 1, 1)
+
+
+@pytest.mark.parametrize("config", [
+    RunConfig(), RunConfig(smooth="one-euro"), RunConfig(det_every=3), RunConfig(track=False),
+    RunConfig(source=SourceOptions(start=0.3, stride=3)), RunConfig(source=SourceOptions(frames=(7, 150))),
+], ids=["plain", "smooth", "det-every", "no-track", "start-stride", "frames"])  # fmt: skip
+@pytest.mark.parametrize("keep", [3, 50, 131])
+def test_a_resumed_run_ends_with_the_records_of_an_uninterrupted_one(tmp_path, config, keep):
+    source = clip(tmp_path / "a.mp4", 160)
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "cut").mkdir()
+    run([source], tmp_path / "whole", config=config)
+    whole = (tmp_path / "whole" / "a.jsonl").read_bytes()
+    lines = whole.splitlines(keepends=True)
+    keep = min(keep, len(lines) - 3)
+    part = tmp_path / "cut" / "a.jsonl.part"
+    part.write_bytes(b"".join(lines[: keep + 1]) + lines[keep + 1][:-20])
+    watcher = Quiet()
+    run([source], tmp_path / "cut", config=config, watcher=watcher, resume=True)
+    assert watcher.done == keep
+    assert watcher.results == len(lines) - 2 - keep
+    one, two = records(tmp_path / "whole" / "a.jsonl"), records(tmp_path / "cut" / "a.jsonl")
+    assert two[1:-1] == one[1:-1]
+    same = [k for k in one[-1] if k not in ("wall_s", "fps_mean")]
+    assert {k: one[-1][k] for k in same} == {k: two[-1][k] for k in same}
+
+
+def test_resuming_over_a_damaged_place_counts_it_once(tmp_path):
+    import test_files
+
+    clip(tmp_path / "a.mov", codec="prores_ks", pix_fmt="yuv422p10le")
+    test_files.damaged(tmp_path / "a.mov", 33)
+    (tmp_path / "cut").mkdir()
+    run([str(tmp_path / "a.mov")], tmp_path)
+    lines = (tmp_path / "a.jsonl").read_bytes().splitlines(keepends=True)
+    for keep in (20, 34, 35, 36, 50):
+        (tmp_path / "cut" / "a.jsonl.part").write_bytes(b"".join(lines[: keep + 1]))
+        run([str(tmp_path / "a.mov")], tmp_path / "cut", resume=True, overwrite=True)
+        one, two = records(tmp_path / "a.jsonl"), records(tmp_path / "cut" / "a.jsonl")
+        assert two[1:-1] == one[1:-1], keep
+        for key in ("frames", "gaps", "decode_errors", "ended", "exit_code", "persons", "ids"):
+            assert two[-1][key] == one[-1][key], (keep, key)
+
+
+PROGRAM = """
+import sys
+sys.path[:0] = [{tests!r}, {io!r}]
+from pathlib import Path
+from test_batch import *
+from fake_estimator import FakeEstimator
+class Telling(Quiet):
+    def result(self, job, result):
+        print(result.frame, flush=True)
+run([{source!r}], Path({out!r}), {formats!r}, {video}, estimator=FakeEstimator(seconds=0.02), watcher=Telling())
+"""
+
+
+def killed(source, out, formats, *, video, frames):
+    """Run in a child process and kill -9 it about `frames` frames in; the last frame done a second before that."""
+    here = Path(__file__).parent
+    text = PROGRAM.format(
+        tests=str(here), io=str(here.parent / "io"), source=source, out=str(out), formats=formats,
+        video=f"Path({str(out)!r})" if video else None,
+    )  # fmt: skip
+    told = []
+    with subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            told.append((time.monotonic(), int(line)))
+            if told[-1][1] >= frames:
+                break
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert process.returncode == -signal.SIGKILL
+    return max((frame for when, frame in told if when < told[-1][0] - 1.3), default=0)
+
+
+@pytest.mark.parametrize(("frames", "formats", "video"), [
+    (500, ["jsonl", "csv"], False),
+    pytest.param(2000, ["jsonl", "csv", "parquet", "coco", "openpose", "trc"], True, marks=pytest.mark.slow),
+])  # fmt: skip
+def test_kill_9_loses_at_most_the_last_second_and_all_files_go_on_together(tmp_path, frames, formats, video):
+    source = clip(tmp_path / "a.mp4", frames, sounds=("aac",))
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    whole.mkdir()
+    cut.mkdir()
+    run([source], whole, formats, whole if video else None)
+    safe = killed(source, cut, formats, video=video, frames=frames * 2 // 3)
+    assert not (cut / "a.jsonl").exists()
+    kept = [r.frame for r in Recording(cut / "a.jsonl.part")]
+    assert kept == list(range(len(kept)))
+    assert 0 < safe <= kept[-1]
+    watcher = Quiet()
+    run([source], cut, formats, cut if video else None, resume=True, watcher=watcher)
+    assert watcher.done > frames // 4
+    assert records(cut / "a.jsonl")[1:-1] == records(whole / "a.jsonl")[1:-1]
+    assert (cut / "a.csv").read_bytes() == (whole / "a.csv").read_bytes()
+    if video:
+        for name in ("a.json", "a.images.json", "a_px_person0.trc"):
+            assert (cut / name).read_bytes() == (whole / name).read_bytes(), name
+        one = {p.name: p.read_bytes() for p in (whole / "a_openpose").glob("*_keypoints.json")}
+        assert {p.name: p.read_bytes() for p in (cut / "a_openpose").glob("*_keypoints.json")} == one
+        np.testing.assert_allclose(times(cut / "a.mp4"), times(whole / "a.mp4"), atol=1e-6)
+
+
+def test_a_csv_alone_can_be_resumed(tmp_path):
+    source = clip(tmp_path / "a.mp4", 120)
+    (tmp_path / "cut").mkdir()
+    run([source], tmp_path, ["csv"])
+    whole = (tmp_path / "a.csv").read_bytes()
+    run([source], tmp_path / "cut", ["csv"], watcher=Quiet(stop_at=70))
+    (tmp_path / "cut" / "a.csv").rename(tmp_path / "cut" / "a.csv.part")
+    (tmp_path / "cut" / "a.meta.json").rename(tmp_path / "cut" / "a.meta.json.part")
+    run([source], tmp_path / "cut", ["csv"], resume=True)
+    assert (tmp_path / "cut" / "a.csv").read_bytes() == whole
+
+
+def test_what_cannot_be_resumed_is_refused(tmp_path):
+    source = clip(tmp_path / "a.mp4", 40)
+    (tmp_path / "a.jsonl.part").write_text("")
+    outcome = run([source], tmp_path, ["jsonl", "csv"], resume=True)[0]
+    assert isinstance(outcome.error, OutputError)
+    assert "a.csv.part is gone" in str(outcome.error)
+    assert run([source], tmp_path, resume=True)[0].exit_code == 0  # empty: begins again
+
+
+def test_existing_files_are_refused_skipped_or_replaced(tmp_path):
+    sources = [clip(tmp_path / "a.mp4", 20), clip(tmp_path / "b.mp4", 20)]
+    run(sources[:1], tmp_path)
+    with pytest.raises(OutputError, match="exists"):
+        run(sources, tmp_path)
+    outcomes = run(sources, tmp_path, skip_existing=True)
+    assert [o.skipped for o in outcomes] == [True, False]
+    assert worst(outcomes) == 0
+    assert [o.summary["frames"] for o in run(sources, tmp_path, overwrite=True)] == [20, 20]
+
+
+def test_a_user_who_has_seen_enough_and_ctrl_c_complete_the_files(tmp_path):
+    source = clip(tmp_path / "a.mp4", 100)
+    outcome = run([source], tmp_path, watcher=Quiet(stop_at=30))[0]
+    assert (outcome.summary["ended"], outcome.exit_code) == ("user", 0)
+
+    class Interrupting(Quiet):
+        def result(self, job, result):
+            super().result(job, result)
+            if self.results == 40:
+                raise KeyboardInterrupt
+
+    outcomes = run([source, clip(tmp_path / "b.mp4")], tmp_path, overwrite=True, watcher=Interrupting())
+    assert len(outcomes) == 1
+    assert outcomes[0].exit_code == 130
+    last = records(tmp_path / "a.jsonl")[-1]
+    assert (last["complete"], last["ended"], last["frames"]) == (False, "signal", 40)
+
+
+def test_a_full_disk_is_an_output_error_and_what_is_there_can_be_resumed(tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("needs root for a small file system")
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(small)], capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        source = clip(tmp_path / "a.mp4", 400)
+        for formats, video in ((["jsonl"], None), ([], small), (["csv"], None)):
+            outcome = run([source], small if not video else tmp_path, formats or ["jsonl"], video, overwrite=True)[0]
+            assert outcome.exit_code == 4, (formats, outcome)
+            assert "no space" in str(outcome.error).lower()
+            assert "\n" not in str(outcome.error)
+            assert not list(small.glob("a.*[!t]")) or all(p.name.endswith((".part", ".json")) for p in small.iterdir())
+            for file in small.iterdir():
+                file.unlink()
+        part = run([source], small, overwrite=True)[0]
+        assert part.exit_code == 4
+        kept = [r.frame for r in Recording(small / "a.jsonl.part")]
+        assert kept == list(range(len(kept)))
+        assert kept
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_an_output_removed_while_running_is_an_output_error(tmp_path, monkeypatch):
+    from tfpose_rt.io import parts
+
+    monkeypatch.setattr(parts, "FLUSH", 0.0)
+    source = clip(tmp_path / "a.mp4", 200)
+
+    class Removing(Quiet):
+        def result(self, job, result):
+            super().result(job, result)
+            if self.results == 50:
+                (tmp_path / "a.jsonl.part").unlink()
+
+    outcome = run([source], tmp_path, watcher=Removing())[0]
+    assert outcome.exit_code == 4
+    assert "removed" in str(outcome.error)
+    assert not list(tmp_path.glob("a.jsonl*"))
+
+
+def test_processes_do_the_same_as_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    sources = [clip(tmp_path / f"{name}.mp4", 40) for name in "abc"]
+    (tmp_path / "bad.mp4").write_text("no")
+    sources.insert(1, str(tmp_path / "bad.mp4"))
+    for name in ("one", "many"):
+        (tmp_path / name).mkdir()
+    run(sources, tmp_path / "one")
+    watcher = Quiet()
+    jobs = plan(sources, [tmp_path / "many"])
+    outcomes = workers.run_workers(jobs, RunConfig(), How(), watcher, jobs_at_once=2, make=make)
+    assert [o.exit_code for o in outcomes] == [0, 3, 0, 0]
+    assert sorted(watcher.names) == ["a.mp4", "b.mp4", "c.mp4"]
+    for name in "abc":
+        one, many = records(tmp_path / "one" / f"{name}.jsonl"), records(tmp_path / "many" / f"{name}.jsonl")
+        assert one[1:-1] == many[1:-1]
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_fails_its_file_alone(tmp_path, monkeypatch):
+    from fake_estimator import make_dying
+
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    monkeypatch.setenv("FAKE_MARK", str(tmp_path / "mark"))
+    sources = [clip(tmp_path / f"{name}.mp4", 60) for name in "abc"]
+    jobs = plan(sources, [tmp_path])
+    outcomes = workers.run_workers(jobs, RunConfig(), How(), Quiet(), jobs_at_once=1, make=make_dying)
+    assert sorted(o.exit_code for o in outcomes) == [0, 0, 1]
+    died = next(o for o in outcomes if o.exit_code)
+    assert isinstance(died.error, TfposeError)
+    assert "died" in str(died.error)
+    again = workers.run_workers([died.job], RunConfig(), How(resume=True), Quiet(), jobs_at_once=1, make=make_dying)
+    assert again[0].summary["frames"] == 60
+
+
+def test_the_parts_of_a_format_follow_the_flags(tmp_path):
+    source = clip(tmp_path / "a.mp4", 20)
+    run([source], tmp_path, ["csv"], sink=SinkOptions(csv_layout="long"))
+    assert (tmp_path / "a.csv").read_text().startswith("frame,pts_s,id,keypoint,x,y,score\n")

@@ -1,0 +1,207 @@
+"""`tfpose-rt video`: files in, every frame, data and overlay video out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tfpose_rt.cli.options import (
+    DISPLAY,
+    INPUT,
+    OUTPUT,
+    RUN,
+    Background,
+    Conf,
+    ConfigFile,
+    DetectorName,
+    DetEvery,
+    DetSize,
+    Device,
+    DryRun,
+    FullPrecision,
+    Iou,
+    Kernel,
+    KptThr,
+    MaxPeople,
+    Mirror,
+    Overwrite,
+    PoseBatch,
+    Precision,
+    Progress,
+    Quiet,
+    Roi,
+    Rotate,
+    Seed,
+    Smooth,
+    Threads,
+    Track,
+    TrackBuffer,
+    Verbose,
+    Weights,
+    _option,
+    given,
+    run_config,
+)  # fmt: skip
+
+if TYPE_CHECKING:
+    from tfpose_rt.config import RunConfig
+    from tfpose_rt.tools.batch import How, Outcome
+    from tfpose_rt.tools.outputs import Job
+
+Sources = Annotated[list[str], typer.Argument(help="Files, folders, quoted globs, @LIST, synthetic, - (MJPEG).")]
+Out = Annotated[list[Path], _option(OUTPUT, "--out", "-o", help="File, folder or -; the suffix picks the format.")]
+Format = Annotated[
+    str, _option(OUTPUT, "--format", "-f", help="jsonl, csv, parquet, openpose, coco, trc; comma between.")
+]
+SaveVideo = Annotated[Path | None, _option(OUTPUT, "--save-video", help="Overlay video, or a folder for several.")]
+Codec = Annotated[str, _option(OUTPUT, "--codec", help="auto, h264, vp9 or mp4v.")]
+Audio = Annotated[bool, _option(OUTPUT, "--audio/--no-audio", help="Copy the source's sound into the video.")]
+CsvLayout = Annotated[str, _option(OUTPUT, "--csv-layout", help="wide or long.")]
+Layout = Annotated[str, _option(OUTPUT, "--openpose-layout", help="coco17, coco18 or body25.")]
+ResumeRun = Annotated[bool, _option(OUTPUT, "--resume", help="Continue the .part files of an interrupted run.")]
+SkipExisting = Annotated[bool, _option(OUTPUT, "--skip-existing", help="Leave sources alone whose files are there.")]
+Start = Annotated[str, _option(INPUT, "--start", help="Begin here: seconds or mm:ss.mmm.")]
+End = Annotated[str, _option(INPUT, "--end", help="End here.")]
+Frames = Annotated[str, _option(INPUT, "--frames", help="A:B, frames from A to before B.")]
+Stride = Annotated[int, _option(INPUT, "--stride", help="Every N-th frame; numbers stay those of the source.")]
+Fps = Annotated[float | None, _option(INPUT, "--fps", help="Rate of images and pipes, which carry no times.")]
+Hash = Annotated[str, _option(INPUT, "--hash", help="ends or full: what of the file the recording's SHA-256 covers.")]
+Display = Annotated[str, _option(DISPLAY, "--display", help="none or window.")]
+Jobs = Annotated[int, _option(RUN, "--jobs", "-j", help="Files at once, each in a process of its own.")]
+FailFast = Annotated[bool, _option(RUN, "--fail-fast/--keep-going", help="Stop at the first file that fails.")]
+Cluster = Annotated[str, _option(RUN, "--cluster", help="ray: spread the files over a Ray cluster.")]
+
+
+def video(
+    context: typer.Context, sources: Sources, out: Out = [], format: Format = "", save_video: SaveVideo = None,
+    codec: Codec = "auto", audio: Audio = True, csv_layout: CsvLayout = "wide", openpose_layout: Layout = "coco18",
+    resume: ResumeRun = False, skip_existing: SkipExisting = False, overwrite: Overwrite = False,
+    full_precision: FullPrecision = False, start: Start = "", end: End = "", frames: Frames = "", stride: Stride = 1,
+    fps: Fps = None, hash: Hash = "ends", roi: Roi = None, rotate: Rotate = "auto", weights: Weights = "default",
+    detector: DetectorName = "yolo-n", device: Device = "auto", kernel: Kernel = "auto",
+    precision: Precision = "auto", det_size: DetSize = 640, conf: Conf = 0.25, iou: Iou = 0.7,
+    det_every: DetEvery = "1", max_people: MaxPeople = 20, pose_batch: PoseBatch = 16, track: Track = True,
+    track_buffer: TrackBuffer = 1.0, smooth: Smooth = "off", kpt_thr: KptThr = 0.3,
+    background: Background = "frame", mirror: Mirror = False, display: Display = "none", jobs: Jobs = 1,
+    fail_fast: FailFast = False, cluster: Cluster = "", threads: Threads = 0, seed: Seed = 0,
+    config: ConfigFile = None, dry_run: DryRun = False, progress: Progress = True, quiet: Quiet = False,
+    verbose: Verbose = 0,
+) -> None:  # fmt: skip
+    """Find the poses in video files: every frame, in order, at its true time."""
+    import dataclasses
+
+    from tfpose_rt.config import SourceOptions
+    from tfpose_rt.io.parts import SinkOptions
+    from tfpose_rt.tools.batch import How
+
+    part = SourceOptions(
+        start=seconds(start, "--start"), end=seconds(end, "--end"), frames=frame_range(frames), stride=stride, fps=fps,
+        rotate=rotate, full_hash=hash == "full",
+    )  # fmt: skip
+    run = dataclasses.replace(run_config(context, dict(locals()), config), source=part)
+    how = How(
+        overwrite=overwrite, resume=resume, skip_existing=skip_existing, fail_fast=fail_fast, sound=audio,
+        sink=SinkOptions(codec=codec, csv_layout=csv_layout, openpose_layout=openpose_layout),
+        args={k: v for k, v in context.params.items() if given(context, k) and k not in ("config", "sources")},
+    )  # fmt: skip
+    process(
+        sources, out=out, formats=[f for f in format.split(",") if f], save_video=save_video, display=display, run=run,
+        how=how, jobs=jobs, cluster=cluster, dry_run=dry_run, progress=progress, quiet=quiet,
+    )  # fmt: skip
+
+
+def process(
+    sources: Sequence[str], *, out: Sequence[Path] = (), formats: Sequence[str] = (), save_video: Path | None = None,
+    display: str = "none", run: RunConfig | None = None, how: How | None = None, overwrite: bool = False, jobs: int = 1,
+    cluster: str = "", dry_run: bool = False, progress: bool = True, quiet: bool = False, **settings: Any,
+) -> list[Outcome]:  # fmt: skip
+    """Do the main job and show how it went; raises typer.Exit with the run's code unless that is 0."""
+    import dataclasses
+
+    from tfpose_rt.cli.watch import Watch, interruptible, show_outcomes
+    from tfpose_rt.config import RunConfig
+    from tfpose_rt.draw import DrawStyle
+    from tfpose_rt.io.sources import expand
+    from tfpose_rt.tools import batch
+    from tfpose_rt.tools.outputs import make_folders, plan
+
+    run = run or RunConfig(**settings)
+    how = how or batch.How(overwrite=overwrite)
+    style = DrawStyle(kpt_thr=run.kpt_thr, background=run.background, mirror=run.mirror)  # type: ignore[arg-type]
+    how = dataclasses.replace(how, style=style, args=_plain(how.args))
+    todo = plan(expand(sources), out, formats, save_video)
+    if dry_run:
+        _show_plan(todo, run, how)
+        return []
+    make_folders(todo)
+    batch.check(todo, how)
+    with Watch(todo, progress=progress, quiet=quiet, display=display) as watch, interruptible() as interruption:
+        if cluster:
+            from tfpose_rt.tools.cluster import run_cluster
+
+            outcomes = run_cluster(todo, run, how, watch, engine=cluster)
+        elif jobs > 1 and len(todo) > 1:
+            from tfpose_rt.tools.workers import run_workers
+
+            outcomes = run_workers(todo, run, how, watch, jobs_at_once=jobs)
+        else:
+            outcomes = batch.run_batch(todo, watch.estimator(run), run, how, watch)
+    show_outcomes(outcomes, quiet=quiet)
+    code = interruption.code or batch.worst(outcomes)
+    if code:
+        raise typer.Exit(code)
+    return outcomes
+
+
+def _show_plan(todo: Sequence[Job], run: RunConfig, how: How) -> None:
+    import json
+
+    settings = {k: v for k, v in run.to_dict().items() if k != "source"}
+    plan = {
+        "jobs": [{"source": job.source, "outputs": [str(p) for p in job.paths]} for job in todo],
+        "run": settings,
+        "source": {k: v for k, v in run.source.to_dict().items() if v is not None and k != "credentials"},
+        "overwrite": how.overwrite,
+        "resume": how.resume,
+    }
+    typer.echo(json.dumps(plan, indent=1, default=str))
+
+
+def _plain(values: Any) -> Any:
+    """Values as JSON holds them."""
+    if isinstance(values, dict):
+        return {k: _plain(v) for k, v in values.items()}
+    if isinstance(values, list | tuple):
+        return [_plain(v) for v in values]
+    return values.name if isinstance(values, Path) else values
+
+
+def seconds(text: str, flag: str) -> float | None:
+    """Seconds of "83.5", "1:23.5" or "0:01:23.5"; None for nothing."""
+    from tfpose_rt.errors import UsageError
+
+    if not text:
+        return None
+    try:
+        parts = [float(part) for part in text.split(":")]
+    except ValueError:
+        parts = []
+    if not 1 <= len(parts) <= 3 or min(parts) < 0 or any(part >= 60 for part in parts[1:]):
+        raise UsageError(f"{flag} {text}", why="not a time", fix=f"{flag} 83.5 or {flag} 1:23.5")
+    return float(sum(part * 60.0**place for place, part in enumerate(reversed(parts))))
+
+
+def frame_range(text: str) -> tuple[int, int] | None:
+    """Numbers of "A:B"; either may be left out."""
+    from tfpose_rt.errors import UsageError
+
+    if not text:
+        return None
+    begin, colon, stop = text.partition(":")
+    try:
+        return int(begin or 0), int(stop or 2**62) if colon else int(begin) + 1
+    except ValueError:
+        raise UsageError(f"--frames {text}", why="not two whole numbers", fix="--frames 100:200") from None

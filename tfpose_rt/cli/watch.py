@@ -1,0 +1,186 @@
+"""What is seen of a run over files while it works and when it ends: bars, a window, the table of what failed."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from tfpose_rt.cli.show import estimator_rows, print_error, print_summary, print_table, progress_bar, say
+
+if TYPE_CHECKING:
+    from tfpose_rt.config import RunConfig
+    from tfpose_rt.records import Result, StreamInfo
+    from tfpose_rt.tools.batch import Outcome
+    from tfpose_rt.tools.outputs import Job
+
+
+class Watch:
+    """Shows progress: a bar for the file, one for all files, and a window where asked for.
+
+    Args:
+        jobs: all of them.
+        progress: bars, where stderr is a terminal.
+        quiet: say nothing before the end.
+        display: none, window, or auto: a window where there is a screen.
+    """
+
+    def __init__(self, jobs: Sequence[Job], *, progress: bool, quiet: bool, display: str) -> None:
+        from tfpose_rt.errors import UsageError
+
+        if display not in ("none", "window", "auto"):
+            raise UsageError(f"--display {display}", why="unknown", fix="none or window")
+        self._quiet, self._many = quiet, len(jobs) > 1
+        self._bars = progress_bar(progress and not quiet)
+        self._all = self._bars.add_task("all files", total=len(jobs), rate="") if self._many else None
+        self._tasks: dict[str, Any] = {}
+        self._began: dict[str, float] = {}
+        self._window = Window() if display != "none" else None
+        self._told_model = False
+
+    def __enter__(self) -> Watch:
+        """Show the bars."""
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Take the bars and the window away."""
+        self._bars.stop()
+        if self._window is not None:
+            self._window.close()
+
+    def estimator(self, run: RunConfig) -> Callable[[], Any]:
+        """A function that loads the model the first time it is called, and says what it runs on."""
+        made: list[Any] = []
+
+        def get() -> Any:
+            if not made:
+                from tfpose_rt.estimator import PoseEstimator
+
+                made.append(PoseEstimator(run))
+                if not self._quiet:
+                    print_table(estimator_rows(made[0]))
+            return made[0]
+
+        return get
+
+    def started(self, job: Job, info: StreamInfo, done: int) -> None:
+        """A source is open."""
+        if not self._quiet:
+            about = [f"{info.size[0]}x{info.size[1]}", info.codec or info.kind]
+            about += [] if info.fps is None else [f"{info.fps:.5g} fps" + (" on average" if info.variable else "")]
+            about += [] if info.duration is None else [f"{info.duration:.2f} s"]
+            about += [f"turned by {info.rotation}"] if info.rotation else []
+            about += [f"going on behind {done} frames"] if done else []
+            say(f"{info.name}: {', '.join(about)}")
+        self._tasks[job.source] = self._bars.add_task(info.name, total=info.frames, completed=done, rate="")
+        self._began[job.source] = time.monotonic()
+
+    def result(self, job: Job, result: Result) -> None:
+        """One result was handed to the files."""
+        if result.poses is None:
+            return
+        self.advance(job, 1)
+        if self._window is not None and result.image is not None:
+            self._window.show(result)
+
+    def advance(self, job: Job, frames: int) -> None:
+        """Some frames are done."""
+        task = self._tasks.get(job.source)
+        if task is None:
+            return
+        self._bars.advance(task, frames)
+        spent = time.monotonic() - self._began[job.source]
+        done = self._bars.tasks[self._bars.task_ids.index(task)].completed
+        self._bars.update(task, rate=f"{done / spent:.1f} fps" if spent else "")
+
+    def finished(self, outcome: Outcome) -> None:
+        """A job ended."""
+        task = self._tasks.pop(outcome.job.source, None)
+        if task is not None:
+            self._bars.remove_task(task)
+        if self._all is not None:
+            self._bars.advance(self._all)
+        if outcome.error is not None:
+            print_error(outcome.error)
+        elif outcome.skipped and not self._quiet:
+            say(f"{outcome.job.source}: skipped, its files are there")
+        elif outcome.summary is not None and not self._quiet:
+            print_summary(outcome.summary, outcome.totals, [])
+
+
+class Window:
+    """A window for files: shows each frame as it is done; q, Esc or closing it ends the run."""
+
+    def __init__(self) -> None:
+        self._broken = False
+
+    def show(self, result: Result) -> None:
+        """Draw and show one frame. Raises Stop when the user has seen enough."""
+        if self._broken:
+            return
+        import cv2
+
+        from tfpose_rt.draw import draw
+        from tfpose_rt.tools.batch import Stop
+
+        assert result.image is not None
+        try:
+            cv2.imshow("tfpose-rt", draw(result.image, result.poses) if result.poses is not None else result.image)
+            key = cv2.waitKey(1) & 0xFF
+            closed = cv2.getWindowProperty("tfpose-rt", cv2.WND_PROP_VISIBLE) < 1
+        except cv2.error:
+            self._broken = True
+            say("no window here: going on without one")
+            return
+        if closed or key in (27, ord("q")):
+            raise Stop
+
+    def close(self) -> None:
+        """Take it away."""
+        import cv2
+
+        with suppress(cv2.error):
+            cv2.destroyAllWindows()
+
+
+class Interruption:
+    """Which signal ended the run, as an exit code; 0 for none."""
+
+    code = 0
+
+
+@contextmanager
+def interruptible() -> Iterator[Interruption]:
+    """Ctrl-C and SIGTERM complete the files (130, 143); a second one stops at once."""
+    told = Interruption()
+
+    def stop(number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
+        told.code = 128 + number
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield told
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def show_outcomes(outcomes: Sequence[Outcome], *, quiet: bool) -> None:
+    """The last lines: what failed, where there were several, and every file with its count."""
+    failed = [o for o in outcomes if o.exit_code]
+    if len(outcomes) > 1 and not quiet:
+        say(f"{len(outcomes) - len(failed)} of {len(outcomes)} files complete")
+        for outcome in failed:
+            why = outcome.error.what if outcome.error is not None else f"ended: {(outcome.summary or {})['ended']}"
+            say(f"  {Path(outcome.job.source).name}: {why} (code {outcome.exit_code})")
+    for outcome in outcomes:
+        for path, count in outcome.files:
+            if str(path) != "-":
+                say(f"wrote {path} ({count} frames)")

@@ -1,0 +1,272 @@
+"""Many sources, one model: each job's files are complete or left as `.part`; a failing job does not stop the others."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from tfpose_rt.config import RunConfig
+from tfpose_rt.draw import DrawStyle, draw
+from tfpose_rt.errors import TfposeError
+from tfpose_rt.io.jsonl import build_header
+from tfpose_rt.io.parts import PartFile, Sink, SinkOptions
+from tfpose_rt.io.sinks import check_outputs, finals, open_sink
+from tfpose_rt.io.sources import open_source
+from tfpose_rt.pipeline import CHUNK, Stats, Stream, require_frames, summary
+from tfpose_rt.records import Image, Poses, Result, StreamInfo
+from tfpose_rt.tools import resume as unfinished
+from tfpose_rt.tools.outputs import Job
+
+log = logging.getLogger(__name__)
+SEVERITY = (0, 7, 3, 4, 5, 6, 1, 143, 130)  # exit codes from harmless to worst: what a run of many files ends with
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class How:
+    """What holds for every job of a run."""
+
+    overwrite: bool = False
+    resume: bool = False
+    skip_existing: bool = False
+    fail_fast: bool = False
+    sound: bool = True  # copy the source's sound into saved videos
+    sink: SinkOptions = field(default_factory=SinkOptions)
+    style: DrawStyle = field(default_factory=DrawStyle)
+    args: Mapping[str, Any] = field(default_factory=dict)  # what the user typed, secrets masked: for the header
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How one job ended.
+
+    Args:
+        job: what was to be done.
+        summary: the summary record; None when the job failed or was skipped.
+        error: why it failed.
+        skipped: its files were there already.
+        files: each file with its number of frames.
+        totals: s spent in each stage.
+    """
+
+    job: Job
+    summary: Mapping[str, Any] | None = None
+    error: TfposeError | None = None
+    skipped: bool = False
+    files: tuple[tuple[Path, int], ...] = ()
+    totals: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        """What this job alone would end the program with."""
+        if self.error is not None:
+            return self.error.exit_code
+        return 0 if self.summary is None else int(self.summary["exit_code"])
+
+
+class Stop(Exception):  # noqa: N818 - a request, not an error
+    """Raised by a watcher whose user has seen enough: files are completed, `ended` is "user"."""
+
+
+class Watcher(Protocol):
+    """Who is told how a run gets on; called on the main thread."""
+
+    def started(self, job: Job, info: StreamInfo, done: int) -> None:
+        """A source is open; `done` frames come from an earlier run."""
+        ...
+
+    def result(self, job: Job, result: Result) -> None:
+        """One result was handed to the files."""
+        ...
+
+    def finished(self, outcome: Outcome) -> None:
+        """A job ended, well or not."""
+        ...
+
+
+def check(jobs: Sequence[Job], how: How) -> None:
+    """Refuse, before the model loads, what could not be written. Raises OutputError, UsageError."""
+    todo = [job for job in jobs if not (how.skip_existing and _exists(job))]
+    paths = [path for job in todo for path in job.paths]
+    check_outputs(paths, how.overwrite, inputs=[job.source for job in jobs], resume=how.resume)
+
+
+def run_batch(
+    jobs: Sequence[Job], estimator: Callable[[], Any], run: RunConfig, how: How, watcher: Watcher
+) -> list[Outcome]:
+    """Do every job in this process, one after the other.
+
+    Args:
+        jobs: checked by `check`.
+        estimator: gives the one estimator; called once a source is open, so that a missing file is told at once.
+        run: settings.
+        how: what holds for all of them.
+        watcher: is told of progress.
+    Returns: how each job that was begun ended, in order.
+    Raises: WeightsError, DeviceError: the estimator cannot be had.
+    """
+    outcomes: list[Outcome] = []
+    for job in jobs:
+        outcome = run_safely(job, estimator, run, how, watcher)
+        outcomes.append(outcome)
+        watcher.finished(outcome)
+        if (how.fail_fast and outcome.exit_code) or _stopped(outcome):
+            break
+    return outcomes
+
+
+def run_safely(job: Job, estimator: Callable[[], Any], run: RunConfig, how: How, watcher: Watcher) -> Outcome:
+    """Do one job; whatever goes wrong is its outcome, unless no job could be done at all."""
+    try:
+        return run_job(job, estimator, run, how, watcher)
+    except TfposeError as error:
+        if error.exit_code in (5, 6):
+            raise
+        return Outcome(job=job, error=error)
+    except Exception as error:
+        log.debug("%s failed", job.source, exc_info=True)
+        failure = TfposeError(f"{Path(job.source).name} failed", why=f"{type(error).__name__}: {error}", fix="--debug")
+        failure.__cause__ = error
+        return Outcome(job=job, error=failure)
+
+
+def run_job(job: Job, estimator: Callable[[], Any], run: RunConfig, how: How, watcher: Watcher) -> Outcome:
+    """Do one job to its end; Ctrl-C completes its files with what there is.
+
+    Raises: TfposeError: the files are left as `.part`, or not made at all where there was nothing to put in.
+    """
+    if how.skip_existing and _exists(job):
+        return Outcome(job=job, skipped=True)
+    earlier = unfinished.find(job) if how.resume else None
+    last = -1 if earlier is None else earlier.resume.last
+    source = open_source(job.source, replace(run.source, skip_to=(last + 1) // CHUNK * CHUNK))
+    try:
+        model = estimator()
+        earlier_run = _Tally(() if earlier is None else earlier.results())
+        stream = Stream(source, model, run, replay=earlier_run.poses(), after=last)
+    except BaseException:
+        source.close()
+        raise
+    watcher.started(job, source.info, earlier_run.stats.frames)
+    sinks: list[Sink] = []
+    repeated = 0  # gaps that the earlier run has recorded already
+    try:
+        with stream:
+            ended = None
+            try:
+                for result in stream:
+                    if result.gap is not None and result.gap.seq_from <= last:
+                        repeated += 1
+                        continue
+                    sinks = sinks or _open_sinks(job, source.info, model, run, how, earlier)
+                    for sink in sinks:
+                        sink.write(result)
+                    watcher.result(job, result)
+            except KeyboardInterrupt:
+                ended = "signal"
+            except Stop:
+                ended = "user"
+            earlier_run.merge_into(stream.stats, repeated)
+            if ended is None:
+                require_frames(stream)
+            sinks = sinks or _open_sinks(job, source.info, model, run, how, earlier)
+            record = _summary(stream, earlier_run.errors - repeated, ended, [path.name for path in job.paths])
+            for sink in sinks:
+                sink.close(record)
+    except BaseException:
+        for sink in sinks:
+            sink.abort()
+        raise
+    files = tuple((file, sink.written) for sink in sinks for file in finals(sink.path) if file.exists())
+    return Outcome(job=job, summary=record, files=files, totals=dict(stream.stats.totals))
+
+
+def worst(outcomes: Sequence[Outcome]) -> int:
+    """The exit code of a whole run."""
+    return max((o.exit_code for o in outcomes), key=SEVERITY.index, default=0)
+
+
+def _exists(job: Job) -> bool:
+    paths = [path for path in job.paths if str(path) != "-"]
+    return bool(paths) and all(any(file.exists() for file in finals(path)) for path in paths)
+
+
+def _stopped(outcome: Outcome) -> bool:
+    return outcome.summary is not None and outcome.summary["ended"] == "signal"
+
+
+class _Tally:
+    """Counts what an earlier run recorded, on its way into the tracker."""
+
+    def __init__(self, results: Iterable[Result]) -> None:
+        self._results = results
+        self.stats, self.errors = Stats(), 0
+
+    def poses(self) -> Iterator[Poses]:
+        """The people of every recorded frame."""
+        for result in self._results:
+            self.stats.count(result)
+            self.errors += result.gap is not None and result.gap.reason == "decode_error"
+            if result.poses is not None:
+                yield result.poses
+
+    def merge_into(self, stats: Stats, repeated: int) -> None:
+        """Add it to what this run did; `repeated` gaps were met by both."""
+        stats.frames += self.stats.frames
+        stats.with_people += self.stats.with_people
+        stats.persons += self.stats.persons
+        stats.gaps += self.stats.gaps - repeated
+        stats.skipped += self.stats.skipped
+        stats.ids |= self.stats.ids
+        stats.last_pts = max(stats.last_pts, self.stats.last_pts)
+
+
+def _summary(stream: Stream, more_errors: int, ended: str | None, files: list[str]) -> dict[str, Any]:
+    record = summary(stream, ended=ended, files=files)
+    record["decode_errors"] += more_errors
+    if record["decode_errors"] and record["ended"] == "eof":
+        record |= {"ended": "decode_error", "complete": False, "exit_code": 7}
+    return record
+
+
+def _open_sinks(
+    job: Job, info: StreamInfo, model: Any, run: RunConfig, how: How, earlier: unfinished.Unfinished | None
+) -> list[Sink]:
+    header = build_header(
+        info, run, model=model.model, detector=model.detector, device=str(model.device), kernel=model.kernel,
+        precision=model.precision, score_kind=model.score_kind, args=how.args,
+    )  # fmt: skip
+    sound = Path(job.source) if how.sound and info.kind == "file" else None
+    options = replace(
+        how.sink,
+        full_precision=run.full_precision,
+        kpt_thr=run.kpt_thr,
+        numbers_video=job.video is not None,
+        audio=sound,
+        render=lambda result: _drawn(result, how.style),
+        resume=None if earlier is None else earlier.resume,
+    )
+    sinks: list[Sink] = []
+    try:
+        for path, name in job.data:
+            sinks.append(
+                open_sink(path, format=name, header=header, info=info, overwrite=how.overwrite, options=options)
+            )
+        if job.video is not None:
+            sinks.append(open_sink(job.video, header=header, info=info, overwrite=how.overwrite, options=options))
+    except BaseException:
+        for sink in sinks:
+            sink.abort()
+            with suppress(OSError):
+                if earlier is None:
+                    PartFile.part(sink.path).unlink()
+        raise
+    return sinks
+
+
+def _drawn(result: Result, style: DrawStyle) -> Image:
+    assert result.image is not None
+    return result.image if result.poses is None else draw(result.image, result.poses, style)
