@@ -30,7 +30,7 @@ class Recipe:
     shift: float = 0.06  # of the box, like a detector's errors
     flip: float = 0.5
     half_body: float = 0.25
-    cut: float = 0.12  # share of people cut off by the picture's edge, as at a desk
+    cut: float = 0.2  # share of people cut off by the picture's edge, as at a desk
     erase: float = 0.3
     colour: float = 0.8
     degrade: float = 0.15  # blur or low resolution
@@ -130,7 +130,7 @@ def cut_off(
     height, width = image.shape[:2]
     nothing = np.zeros(len(xy), bool)
     if rng.random() < 0.75:  # below, as a desk or the picture's lower edge does
-        line = int(box[1] + (box[3] - box[1]) * rng.uniform(0.3, 0.85))
+        line = int(box[1] + (box[3] - box[1]) * rng.uniform(0.14, 0.85))
         if not 24 < line < height:
             return image, box, nothing
         image, gone = image[:line], xy[:, 1] > line - 0.5

@@ -18,7 +18,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from tfpose_rt import skeleton
 from tfpose_rt.config import TrainConfig
 from tfpose_rt.errors import DeviceError, InputError, TfposeError
 from tfpose_rt.model.tfpose import TFPose
@@ -55,9 +54,8 @@ class Objective(nn.Module):
         self.model, self.config = model, config
         self.flow = losses.Flow() if config.loss == "rle" else None
         self.branch = losses.HeatmapBranch(config.model) if config.heatmap else None
-        k = config.model.keypoints
-        falloff = skeleton.SIGMAS if k == len(skeleton.SIGMAS) else np.full(k, skeleton.SIGMAS.mean())
-        self.register_buffer("falloff", torch.tensor(falloff, dtype=torch.float32), False)
+        falloff = torch.tensor(losses.falloffs(config.model.keypoints), dtype=torch.float32)
+        self.register_buffer("falloff", falloff, False)
         # weight of the heatmap term: the paper's beside mean L1; beside a likelihood, both start about equal
         self.balance = 50.0 if self.branch is None or config.loss == "l1" else 4.0 / self.branch.blank_error
         self.guess: Callable[[Tensor], Any] = torch.compile(model.guesses) if config.compile else model.guesses
