@@ -1,5 +1,6 @@
 """Video files: each decoded frame once, at its true time, upright, with its own number, whatever the file is like."""
 
+import time
 from fractions import Fraction
 
 import numpy as np
@@ -232,3 +233,27 @@ def test_stamps_that_repeat_are_repaired_and_marked(tmp_path):
     steps = np.diff([f.pts for f in got])
     assert (steps > 0).all()
     np.testing.assert_allclose(steps, 0.04, atol=1e-3)
+
+
+def test_closing_while_another_thread_reads(tmp_path):
+    import threading
+
+    make(tmp_path / "a.mp4", stamps=tuple(range(200)))
+    for _ in range(20):
+        source = FileSource(tmp_path / "a.mp4")
+        failed = []
+
+        def read(source=source, failed=failed):
+            try:
+                list(source)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the test fails with it
+                failed.append(error)
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        time.sleep(0.002)
+        source.close()
+        source.close()
+        thread.join()
+        assert not failed
+        assert source.ended == "limit"

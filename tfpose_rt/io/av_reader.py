@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import os
+import threading
 from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import suppress
@@ -52,7 +53,7 @@ class AvReader:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.closed, self._lock = False, threading.Lock()
         try:
             # "file:" and the whitelist: a name is never taken for a URL, and a playlist cannot reach the network.
             self._container = av.open(f"file:{path}", options={"protocol_whitelist": "file,crypto,data"}, timeout=None)
@@ -115,16 +116,24 @@ class AvReader:
         return self._container.duration / 1e6 if self._container.duration else None
 
     def __iter__(self) -> Iterator[Picture]:
-        """Every picture, in display order."""
+        """Every picture, in display order, until the end or until it is closed."""
         if self._first is not None:
             first, self._first = self._first, None
             yield first
-        yield from self._pictures
+        while True:
+            with self._lock:
+                picture = None if self.closed else next(self._pictures, None)
+            if picture is None:
+                return
+            yield picture
 
     def close(self) -> None:
-        """Release the file."""
-        self._pictures.close()
-        self._container.close()
+        """Release the file; safe from any thread while another one reads, and safe to call twice."""
+        with self._lock:  # waits for the picture that is being decoded
+            if not self.closed:
+                self.closed = True
+                self._pictures.close()
+                self._container.close()
 
     def _packets(self) -> Iterator[Any]:
         """Packets, then one empty packet; a damaged place in the container is yielded as its message."""

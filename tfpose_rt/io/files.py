@@ -81,6 +81,9 @@ class FileSource:
                 if (index - first) % options.stride == 0 and index >= wanted:
                     yield Frame(index=index, pts=pts, image=self._image(picture), seq=index, pts_fixed=fixed)
             index, previous = index + 1, pts
+        if self._reader.closed:
+            self.ended = "limit"
+            return
         for message in self._reader.trailing:
             if index >= max(begin, wanted) and (stop is None or index < stop):
                 yield self._lost(message, index, previous, previous)
