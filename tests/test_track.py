@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -150,6 +152,19 @@ def test_a_person_found_twice_is_kept_once_with_the_better_score() -> None:
     assert len(out) == 2
     assert out.box_scores.tolist() == pytest.approx([0.8, 0.7])
     assert len(out.box_from) == 2
+
+
+def test_the_upper_half_found_once_more_is_not_another_person_but_a_child_in_front_is() -> None:
+    whole = person(300)
+    half = whole.copy()
+    half[13:] = half[11:13].repeat(2, 0)  # knees and ankles are guessed at the hips, where the part's box ends
+    boxes = np.array([[250, 95, 350, 300], [252, 96, 348, 210], [280, 190, 330, 295]])
+    child = person(305, 200, 90)
+    trust = np.full((3, 17), 0.9, np.float32)
+    trust[1, 13:] = 0.1
+    poses = scene([whole, half, child], 0.0, scores=[0.9, 0.5, 0.6], boxes=boxes)
+    poses = dataclasses.replace(poses, scores=trust)
+    assert distinct(poses).tolist() == [0, 2]
 
 
 def test_nobody_is_ordinary() -> None:

@@ -22,6 +22,8 @@ Array = npt.NDArray[np.float64]
 SURE = 0.5  # detector score from which a detection is matched in the first round
 GATE, WEAK_GATE = 0.1, 0.3  # least similarity (mean of IoU and OKS) of a pair, in the first and the second round
 SAME_PERSON = 0.85  # OKS from which two poses of one frame are one person found twice
+NESTED = 0.85  # share of the smaller box inside the larger one from which it may hold a part of the same person
+SAME_NESTED = 0.6  # OKS from which it does: the part's missing joints are guesses, so less than SAME_PERSON is asked
 BODY_SHARE = 0.53  # person area / box area, COCO's usual stand-in for the mask
 REST = 0.25  # s, time constant of the velocity estimate: two strides of jitter, not one
 HORIZON = 1.0  # s, nobody is trusted to walk straight on for longer
@@ -153,13 +155,19 @@ class Tracker:
 
 
 def distinct(poses: Poses) -> npt.NDArray[np.int64]:
-    """Rows of `poses` that are different people, ascending: of two with OKS >= 0.85 the better one stays."""
+    """Rows of `poses` that are different people, ascending.
+
+    Of two that are alike the better one stays; so it does where a second box holds only a part (the upper half, say)
+    of the same person. A child before an adult has joints of its own, and stays.
+    """
     worth = poses.box_scores.astype(np.float64) + (0 if poses.scores is None else poses.scores.mean(1, dtype=float))
     weights, areas, xy = _weights(poses), _areas(poses.boxes), poses.xy.astype(np.float64)
     alike = pairwise_oks(xy, xy, weights, weights, np.minimum(areas[:, None], areas))
+    part = pairwise_oks(xy, xy, weights, weights, np.maximum(areas[:, None], areas))
+    same = (alike >= SAME_PERSON) | ((inside(poses.boxes.astype(np.float64)) >= NESTED) & (part >= SAME_NESTED))
     kept: list[int] = []
     for row in np.argsort(-worth, kind="stable"):
-        if not kept or alike[row, kept].max() < SAME_PERSON:
+        if not same[row, kept].any():
             kept.append(int(row))
     return np.array(sorted(kept), np.int64)
 
@@ -171,6 +179,14 @@ def iou(a: Array, b: Array) -> Array:
     both = (corner1 - corner0).clip(0).prod(2)
     each = (a[:, 2:] - a[:, :2]).clip(0).prod(1)[:, None] + (b[:, 2:] - b[:, :2]).clip(0).prod(1)
     return np.asarray(both / np.maximum(each - both, 1e-9))
+
+
+def inside(boxes: Array) -> Array:
+    """Share of the smaller box of each pair that lies in the larger one: boxes (N, 4) -> (N, N)."""
+    corner0 = np.maximum(boxes[:, None, :2], boxes[:, :2])
+    corner1 = np.minimum(boxes[:, None, 2:], boxes[:, 2:])
+    area = (boxes[:, 2:] - boxes[:, :2]).clip(1e-6).prod(1)
+    return np.asarray((corner1 - corner0).clip(0).prod(2) / np.minimum(area[:, None], area))
 
 
 def pairwise_oks(a: Array, b: Array, weight_a: Array, weight_b: Array, area: Array) -> Array:
