@@ -13,7 +13,8 @@
 //
 // Launch: A, one block an SM, 1,024 threads (256 when there are few units), each block walking one contiguous run of
 // units in (crop, head, query) order so that its value rows stay in L1; B, 128 threads, one warp a group; backward as
-// A with 512 threads. Not for subnormals (-ftz). Tested on the CPU as it stands through cuda/host/shim.h.
+// A with 512 threads. The loop variable is the block's, not the warp's: a warp past the end repeats the last unit and
+// stores nothing, which costs less than the second copy of the body that ptxas makes of a loop it cannot see uniform. Not for subnormals (-ftz). Tested on the CPU as it stands through cuda/host/shim.h.
 
 #ifndef MSDA_HOST  // ---- words only a device knows; cuda/host/shim.h says the same ones for g++ ----
 struct f16 { unsigned short bits; };
@@ -24,6 +25,7 @@ struct Pair { float x, y; };
 #define KERNEL(threads) __global__ void __launch_bounds__(threads, 1)
 #define PARAMS const __grid_constant__ Params p
 #define UNROLL _Pragma("unroll")
+#define ONE_BY_ONE _Pragma("unroll 1")
 DEVICE int thread_index() { return threadIdx.x; }
 DEVICE int block_threads() { return blockDim.x; }
 DEVICE int block_index() { return blockIdx.x; }
@@ -71,20 +73,19 @@ DEVICE unsigned pack_bf16(float lo, float hi) {
 constexpr int MAX_LEVELS = 6;
 constexpr float LOG2E = 1.4426950408889634f;
 
-struct Params {  // mirrored by tfpose_rt/ops/plan.py; strides in bytes
+struct Pointers {  // mirrored, with what follows, by tfpose_rt/ops/plan.py
   const char *value, *offsets, *logits, *ref;
   char* out;
   const char* grad_out;
   char *grad_value, *grad_offsets, *grad_logits, *grad_ref;
   const char* amax;  // one float: max|grad_out|, for the fixed-point mode
-  long long value_batch, offsets_batch, offsets_row, logits_batch, logits_row, ref_batch, ref_row, ref_level;
-  int queries, tokens, tiles, units, fixed_bits, spare;
-  int w[MAX_LEVELS], h[MAX_LEVELS], start[MAX_LEVELS];
 };
-static_assert(sizeof(Params) == 248, "tfpose_rt/ops/plan.py packs 248 bytes");
-static_assert(__builtin_offsetof(Params, value_batch) == 88, "pointers first");
-static_assert(__builtin_offsetof(Params, queries) == 152, "then strides");
-static_assert(__builtin_offsetof(Params, w) == 176, "then counts and levels");
+struct Strides : Pointers {  // bytes
+  long long value_batch, offsets_batch, offsets_row, logits_batch, logits_row, ref_batch, ref_row, ref_level;
+};
+struct Counts : Strides { int queries, tokens, tiles, units, fixed_bits, spare; };
+struct Params : Counts { int w[MAX_LEVELS], h[MAX_LEVELS], start[MAX_LEVELS]; };
+static_assert(sizeof(Pointers) == 88 && sizeof(Strides) == 152 && sizeof(Counts) == 176 && sizeof(Params) == 248, "as plan.py packs");
 
 template <class T> struct Type;
 template <> struct Type<float> {
@@ -116,7 +117,7 @@ template <> struct Type<bf16> : HalfType<Type<bf16>> {
   static DEVICE unsigned pack(float lo, float hi) { return pack_bf16(lo, hi); }
 };
 
-constexpr int lanes_for(int vectors) { return vectors <= 1 ? 1 : 2 * lanes_for((vectors + 1) / 2); }
+DEVICE constexpr int lanes_for(int vectors) { return vectors <= 1 ? 1 : 2 * lanes_for((vectors + 1) / 2); }
 template <class T_, class Q_, int D_, int M_, int L_, int P_, int RD_, bool TINY_> struct Config {
   using T = T_;  // of value, out
   using Q = Q_;  // of offsets, logits
@@ -135,18 +136,21 @@ struct Axis { int cell; float u, w0, w1; };
 // Blocks share the units in contiguous runs: no run is longer than another by more than one.
 DEVICE int run_start(int units, int block, int blocks) { return int((long long)units * block / blocks); }
 
-template <class C> DEVICE Group tile_group(const Params& p, int unit, int lane) {
-  const int tile = unit % p.tiles, slab = unit / p.tiles, want = tile * C::QPW + lane / C::GL;
-  return Group{slab / C::M, slab % C::M, want < p.queries ? want : p.queries - 1, lane % C::GL, want < p.queries};
+template <class C> DEVICE Group tile_group(const Params& p, int unit, int end, int lane) {
+  const bool real = unit < end;
+  unit = real ? unit : end - 1;
+  const int slab = int(unsigned(unit) / unsigned(p.tiles)), tile = unit - slab * p.tiles;
+  const int want = tile * C::QPW + lane / C::GL;
+  return Group{int(unsigned(slab) / C::M), int(unsigned(slab) % C::M), want < p.queries ? want : p.queries - 1, lane % C::GL, real && want < p.queries};
 }
 
 // Terms 2^((logit - max) log2 e) of this lane's points k = j, j + W, ...; returns their sum over the group's W lanes.
 template <class C, int W, int SLOTS> DEVICE float softmax_terms(const Params& p, const Group& g, float (&e)[SLOTS]) {
   const char* row = p.logits + g.b * p.logits_batch + g.q * p.logits_row + g.h * (C::K * int(sizeof(typename C::Q)));
-  float top = -__builtin_huge_valf(), sum = 0.f;
+  float top = -as_float(0x7f800000u), sum = 0.f;
   UNROLL for (int s = 0; s < SLOTS; ++s) {
     const int k = s * W + g.j;
-    e[s] = k < C::K ? Type<typename C::Q>::load(row + k * int(sizeof(typename C::Q))) * LOG2E : -__builtin_huge_valf();
+    e[s] = k < C::K ? Type<typename C::Q>::load(row + k * int(sizeof(typename C::Q))) * LOG2E : -as_float(0x7f800000u);
     top = fmaxf(top, e[s]);
   }
   UNROLL for (int m = W / 2; m > 0; m /= 2) top = fmaxf(top, lane_xor(top, m));
@@ -188,7 +192,7 @@ template <bool TINY> DEVICE Axis axis_of(float x, int n) {
 
 template <class C> DEVICE Record record_of(const Params& p, const Place& at, int level, float a) {
   const Axis x = axis_of<C::TINY>(at.x, p.w[level]), y = axis_of<C::TINY>(at.y, p.h[level]);
-  const float top = at.in ? a * y.w0 : 0.f, bottom = at.in ? a * y.w1 : 0.f;
+  const float share = at.in ? a : 0.f, top = share * y.w0, bottom = share * y.w1;
   return Record{p.start[level] + y.cell * p.w[level] + x.cell, top * x.w0, top * x.w1, bottom * x.w0, bottom * x.w1};
 }
 
@@ -206,7 +210,7 @@ template <class C> DEVICE void add_corner(float (&acc)[C::N], const char* at, fl
   UNROLL for (int i = 0; i < C::N; ++i) acc[i] = fmaf(w, v[i], acc[i]);
 }
 template <class C> DEVICE void add_point(float (&acc)[C::N], const char* base, const Record& r, int right, int down) {
-  const char* at = base + (long long)r.token * C::ROW;
+  const char* at = base + (unsigned long long)unsigned(r.token) * C::ROW;
   add_corner<C>(acc, at, r.w00), add_corner<C>(acc, at + right, r.w01);
   add_corner<C>(acc, at + down, r.w10), add_corner<C>(acc, at + down + right, r.w11);
 }
@@ -218,21 +222,21 @@ template <class C> DEVICE long long out_at(const Params& p, const Group& g, int 
   return (((long long)g.b * p.queries + g.q) * (C::M * C::D) + g.h * C::D + channel) * (long long)sizeof(typename C::T);
 }
 
-template <class C> DEVICE void forward_tile(const Params& p, int unit, int lane) {
+template <class C> DEVICE void forward_tile(const Params& p, int unit, int end, int lane) {
   constexpr int GL = C::GL, SLOTS = (C::K + GL - 1) / GL;
-  const Group g = tile_group<C>(p, unit, lane);
+  const Group g = tile_group<C>(p, unit, end, lane);
   float e[SLOTS], acc[C::N] = {};
-  Record mine[SLOTS];
+  Place at[SLOTS];
   const float sum = softmax_terms<C, GL>(p, g, e);
-  UNROLL for (int s = 0; s < SLOTS; ++s) {
-    const int level = level_of<C, GL>(s, g.j);
-    mine[s] = record_of<C>(p, locate<C, GL>(p, g, s, level), level, e[s]);
-  }
+  UNROLL for (int s = 0; s < SLOTS; ++s) at[s] = locate<C, GL>(p, g, s, level_of<C, GL>(s, g.j));
   const int wanted = g.j * C::N, channel = wanted < C::D ? wanted : C::D - C::N;
   const char* base = value_base<C>(p, g, channel);
-  UNROLL for (int k = 0; k < C::K; ++k) {
-    const int level = k / C::P;
-    add_point<C>(acc, base, share<GL>(mine[k / GL], k % GL), right_step<C>(p.w[level]), down_step<C>(p.w[level], p.h[level]));
+  UNROLL for (int s = 0; s < SLOTS; ++s) {  // a record at a time: all of them at once would not fit 64 registers
+    const Record mine = record_of<C>(p, at[s], level_of<C, GL>(s, g.j), e[s]);
+    UNROLL for (int k = s * GL; k < (s + 1) * GL && k < C::K; ++k) {
+      const int w = p.w[k / C::P], h = p.h[k / C::P];
+      add_point<C>(acc, base, share<GL>(mine, k % GL), right_step<C>(w), down_step<C>(w, h));
+    }
   }
   const float scale = rcp(sum);
   UNROLL for (int i = 0; i < C::N; ++i) acc[i] *= scale;
@@ -260,8 +264,8 @@ template <int HALF, int BIT, int STOP, int N> DEVICE void fold(float (&acc)[N], 
 // One warp a group: lane k computes point k, 32 / GL points gather side by side.
 template <class C> DEVICE void forward_single(const Params& p, int unit, int lane) {
   constexpr int GL = C::GL, SIDE = 32 / GL, LEFT = C::N / SIDE > 1 ? C::N / SIDE : 1;
-  const int slab = unit / p.queries;
-  Group g{slab / C::M, slab % C::M, unit % p.queries, lane, true};
+  const int slab = int(unsigned(unit) / unsigned(p.queries));
+  const Group g{int(unsigned(slab) / C::M), int(unsigned(slab) % C::M), unit - slab * p.queries, lane, true};
   float e[1], acc[C::N] = {};
   const float sum = softmax_terms<C, 32>(p, g, e);
   const int level = level_of<C, 32>(0, lane);
@@ -285,11 +289,11 @@ template <class C> DEVICE void forward_single(const Params& p, int unit, int lan
 #define TEMPLATE template <class T, class Q, int D, int M, int L, int P, int RD, bool TINY
 #define CONFIG Config<T, Q, D, M, L, P, RD, TINY>
 
-TEMPLATE> KERNEL(1024) forward_a(PARAMS) {
-  const int lane = thread_index() & 31;
-  const int warp = lane_get<32>(thread_index() >> 5, 0);  // through a lane, so that the loop is provably warp-uniform
-  const int end = run_start(p.units, block_index() + 1, block_count()), step = block_threads() >> 5;
-  for (int unit = run_start(p.units, block_index(), block_count()) + warp; unit < end; unit += step) forward_tile<CONFIG>(p, unit, lane);
+// Sixteen points want more than the 64 registers that 1,024 threads leave.
+TEMPLATE> KERNEL(L * P > 12 ? 768 : 1024) forward_a(PARAMS) {
+  const int end = run_start(p.units, block_index() + 1, block_count()), warp = thread_index() >> 5;
+  ONE_BY_ONE for (int first = run_start(p.units, block_index(), block_count()); first < end; first += block_threads() >> 5)
+    forward_tile<CONFIG>(p, first + warp, end, thread_index() & 31);
 }
 
 TEMPLATE> KERNEL(128) forward_b(PARAMS) {

@@ -116,9 +116,9 @@ template <class C, int MODE> DEVICE GroupGrad<C, MODE> group_grad(const Params& 
   return s;
 }
 
-template <class C, bool REFGRAD, int MODE> DEVICE void backward_tile(const Params& p, int unit, int lane) {
+template <class C, bool REFGRAD, int MODE> DEVICE void backward_tile(const Params& p, int unit, int end, int lane) {
   constexpr int GL = C::GL, SLOTS = (C::K + GL - 1) / GL;
-  const Group g = tile_group<C>(p, unit, lane);
+  const Group g = tile_group<C>(p, unit, end, lane);
   float a[SLOTS];
   PointGrad grad[SLOTS];
   Place at[SLOTS];
@@ -151,8 +151,7 @@ template <class C, bool REFGRAD, int MODE> DEVICE void backward_tile(const Param
 }
 
 TEMPLATE, bool REFGRAD, int MODE> KERNEL(512) backward(PARAMS) {
-  const int lane = thread_index() & 31, warp = lane_get<32>(thread_index() >> 5, 0);
-  const int end = run_start(p.units, block_index() + 1, block_count()), step = block_threads() >> 5;
-  for (int unit = run_start(p.units, block_index(), block_count()) + warp; unit < end; unit += step)
-    backward_tile<CONFIG, REFGRAD, MODE>(p, unit, lane);
+  const int end = run_start(p.units, block_index() + 1, block_count()), warp = thread_index() >> 5;
+  ONE_BY_ONE for (int first = run_start(p.units, block_index(), block_count()); first < end; first += block_threads() >> 5)
+    backward_tile<CONFIG, REFGRAD, MODE>(p, first + warp, end, thread_index() & 31);
 }

@@ -20,6 +20,7 @@
 #define KERNEL(threads) void
 #define PARAMS const Params& p
 #define UNROLL
+#define ONE_BY_ONE
 
 struct f16 { unsigned short bits; };
 struct bf16 { unsigned short bits; };

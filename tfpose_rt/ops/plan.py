@@ -24,7 +24,8 @@ HEADS = (4, 8, 16)
 TYPES = {torch.float32: "float", torch.float16: "f16", torch.bfloat16: "bf16"}
 VARIANTS = ("auto", "A", "B")
 SKIP, FLOAT, FIXED = 0, 1, 2  # what backward does about value's gradient
-FORWARD_THREADS, SINGLE_THREADS, BACKWARD_THREADS = 1024, 128, 512
+FORWARD_THREADS, SINGLE_THREADS, BACKWARD_THREADS = 1024, 128, 512  # the kernels' launch bounds
+WIDE_FORWARD_THREADS, WIDE_POINTS = 768, 12  # past so many points a group, forward A has a lower one
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +221,8 @@ def forward_plan(p: Problem, tensors: Sequence[Tensor], sm_count: int, variant: 
     """
     if variant not in VARIANTS:
         fail("variant", repr(variant), " or ".join(VARIANTS))
-    units, grid, threads = _persistent(p, FORWARD_THREADS, sm_count)
+    most = FORWARD_THREADS if p.levels * p.points <= WIDE_POINTS else WIDE_FORWARD_THREADS
+    units, grid, threads = _persistent(p, most, sm_count)
     if variant == "B" or (variant == "auto" and p.queries < 64 and units < 8 * sm_count):
         groups, warps = p.batch * p.heads * p.queries, SINGLE_THREADS // 32
         blocks = -(-groups // warps)
