@@ -8,8 +8,9 @@ from fakes import BlockEstimator, ListSource, picture
 from tfpose_rt.config import RunConfig
 from tfpose_rt.errors import InputError
 from tfpose_rt.io.pairs import PairSource
-from tfpose_rt.pipeline import CHUNK, Stream, require_frames, summary
+from tfpose_rt.pipeline import CHUNK, Stream
 from tfpose_rt.records import Event, Gap, Segment
+from tfpose_rt.stats import require_frames, summary
 
 WALK = [picture([(10 + 3 * i, 50)]) for i in range(23)]
 

@@ -16,11 +16,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from tfpose_rt.config import RunConfig
-from tfpose_rt.errors import InputError
 from tfpose_rt.io.sources import Source, open_source
 from tfpose_rt.mailbox import Mailbox
 from tfpose_rt.records import Detections, Event, Frame, Gap, Poses, Result, Segment, StreamInfo
 from tfpose_rt.smooth import Smoother
+from tfpose_rt.stats import Stats
 from tfpose_rt.track import Tracker
 
 CHUNK = 4  # frames of a file that share their batches; aligned to the frame's index, so that a resumed run repeats them
@@ -45,54 +45,6 @@ class Estimator(Protocol):
     def poses(self, images: list[Any], people: list[Detections], box_from: Any = None) -> list[Poses]:
         """Their keypoints."""
         ...
-
-
-class Stats:
-    """Counts and stage times of a run; written by the worker, read by anybody."""
-
-    def __init__(self) -> None:
-        self.began = time.monotonic()
-        self.frames = self.with_people = self.persons = self.gaps = self.skipped = 0
-        self.ids: set[int] = set()
-        self.totals: dict[str, float] = {}
-        self.recent: dict[str, deque[float]] = {}
-        self.latency: deque[float] = deque(maxlen=100_000)  # ms; what the consumer measured
-        self.last_pts = 0.0
-
-    def add(self, stage: str, seconds: float) -> None:
-        """One measurement of a stage."""
-        self.totals[stage] = self.totals.get(stage, 0.0) + seconds
-        self.recent.setdefault(stage, deque(maxlen=120)).append(seconds)
-
-    def count(self, result: Result) -> None:
-        """One result."""
-        if result.gap is not None:
-            self.gaps += 1
-        if result.poses is None:
-            return
-        self.frames += 1
-        self.skipped += result.skipped
-        self.last_pts = result.pts
-        self.persons += len(result.poses)
-        self.with_people += len(result.poses) > 0
-        if result.poses.ids is not None:
-            self.ids.update(result.poses.ids.tolist())
-
-    @property
-    def wall(self) -> float:
-        """Seconds since the run began."""
-        return time.monotonic() - self.began
-
-    def percentiles(self, values: Iterable[float]) -> dict[str, float] | None:
-        """p50, p95 and max, or None without a value."""
-        array = np.fromiter(values, float)
-        if not len(array):
-            return None
-        return {
-            "p50": float(np.percentile(array, 50)),
-            "p95": float(np.percentile(array, 95)),
-            "max": float(array.max()),
-        }
 
 
 class Stream:
@@ -131,6 +83,7 @@ class Stream:
         self._lock = threading.Lock()
         self._events: deque[Event] = deque()
         self._forget = False
+        self._seq = -1  # capture number of the last frame taken
         for poses in replay:
             self._track(poses)
         self._frames: Mailbox[Item] = Mailbox(1 if source.live else AHEAD)
@@ -143,11 +96,9 @@ class Stream:
             thread.start()
 
     def __enter__(self) -> Stream:
-        """The stream itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close."""
         self.close()
 
     def __iter__(self) -> Iterator[Result]:
@@ -253,8 +204,9 @@ class Stream:
                     break
                 continue
             item = taken.item
-            if isinstance(item, Frame) and taken.skipped:
-                item = dataclasses.replace(item, skipped=item.skipped + taken.skipped)
+            if isinstance(item, Frame) and self.source.live:  # by its number: two mailboxes pass frames over
+                item = dataclasses.replace(item, skipped=item.seq - self._seq - 1)
+                self._seq = item.seq
             if chunk and isinstance(item, Frame) and item.index // CHUNK != _first_index(chunk) // CHUNK:
                 yield chunk, time.perf_counter() - began
                 chunk, began = [], time.perf_counter()
@@ -363,45 +315,5 @@ def _first_index(chunk: list[Item]) -> int:
 
 def open_stream(source: Any, estimator: Any) -> Stream:
     """A stream over whatever `source` is: a path, glob, URL, camera number, Source, or (image, seconds) pairs."""
-    if isinstance(source, str | int) or hasattr(source, "__fspath__"):
-        source = open_source(source, estimator.run.source)
-    elif not hasattr(source, "info"):
-        from tfpose_rt.io.pairs import PairSource
-
-        source = PairSource(source)
-    return Stream(source, estimator)
-
-
-def summary(
-    stream: Stream, *, ended: str | None = None, exit_code: int | None = None, files: Iterable[str] = ()
-) -> dict[str, Any]:
-    """The record that ends a recording, and what the program prints; see docs/formats.md.
-
-    Args:
-        stream: after its last result.
-        ended: overrides how the source says it ended (user, signal).
-        exit_code: overrides the code that `ended` stands for.
-        files: names of what was written.
-    """
-    stats, source = stream.stats, stream.source
-    ended = ended or stream.ended
-    complete = ended in ("eof", "limit", "user")
-    if source.decode_errors and ended == "eof":
-        ended, complete = "decode_error", False
-    code = {"eof": 0, "limit": 0, "user": 0, "signal": 130}.get(ended, 7) if exit_code is None else exit_code
-    wall = stats.wall
-    return {
-        "complete": complete, "ended": ended, "frames": stats.frames,
-        "frames_expected": None if stream.info.live else stream.info.frames,
-        "frames_with_people": stats.with_people, "persons": stats.persons, "ids": len(stats.ids),
-        "captured": getattr(source, "captured", stats.frames), "skipped": stats.skipped,
-        "gaps": stats.gaps, "decode_errors": source.decode_errors, "duration_s": round(stats.last_pts, 6),
-        "wall_s": round(wall, 3), "fps_mean": round(stats.frames / wall, 3) if wall else None,
-        "latency_ms": stats.percentiles(stats.latency), "exit_code": code, "files": list(files),
-    }  # fmt: skip
-
-
-def require_frames(stream: Stream) -> None:
-    """Raises: InputError: the source ended without a single frame."""
-    if not stream.stats.frames:
-        raise InputError(f"{stream.info.name} holds no frame", why="nothing in it could be decoded", fix="another file")
+    opened = source if hasattr(source, "info") else open_source(source, estimator.run.source)
+    return Stream(opened, estimator)

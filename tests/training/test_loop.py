@@ -7,8 +7,9 @@ from tfpose_rt.config import ModelConfig, TrainConfig
 from tfpose_rt.errors import TfposeError, UsageError, WeightsError
 from tfpose_rt.model.weights import load_model, read
 from tfpose_rt.training.data import load
-from tfpose_rt.training.loop import Progress, schedule, train
+from tfpose_rt.training.loop import schedule, train
 from tfpose_rt.training.recipe import build_config
+from tfpose_rt.training.state import Progress
 
 SMALL = TrainConfig(
     model=ModelConfig(trunk="resnet18", channels=64, encoder_layers=0, decoder_layers=1, size=(64, 96)),

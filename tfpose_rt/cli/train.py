@@ -80,7 +80,7 @@ class Report:
     def update(self, progress: object) -> None:
         """Show a step or a validation."""
         from tfpose_rt.cli.show import say
-        from tfpose_rt.training.loop import Progress
+        from tfpose_rt.training.state import Progress
 
         assert isinstance(progress, Progress)
         if not self.visible:

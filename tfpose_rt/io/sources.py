@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from glob import has_magic
 from pathlib import Path
 from typing import Protocol
 
 from tfpose_rt.config import SourceOptions
 from tfpose_rt.errors import InputError, UsageError
-from tfpose_rt.records import Frame, Gap, Segment, StreamInfo
+from tfpose_rt.records import Frame, Gap, Image, Segment, StreamInfo
 
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"))
 VIDEO_SUFFIXES = frozenset((
@@ -53,17 +53,21 @@ class Source(Protocol):
         ...
 
 
-def open_source(spec: str | Path | int, options: SourceOptions | None = None) -> Source:
+def open_source(spec: str | Path | int | Iterable[tuple[Image, float]], options: SourceOptions | None = None) -> Source:
     """Open what `spec` names.
 
     Args:
         spec: a file, a folder or glob of images, `synthetic[:WxH@FPS]`, `-` (MJPEG on stdin), a camera (`0`,
-            `camera:NAME`) or a URL. A file called `0` is `./0`.
+            `camera:NAME`) or a URL; or the caller's own (image, seconds) pairs. A file called `0` is `./0`.
         options: how to read it.
     Returns: an open source; close it when done.
     Raises: InputError: it cannot be opened. UsageError: the options contradict each other.
     """
     options = checked(options or SourceOptions())
+    if not isinstance(spec, str | Path | int):
+        from tfpose_rt.io.pairs import PairSource
+
+        return PairSource(spec)
     text = str(spec)
     if isinstance(spec, int) or text.isdecimal() or text.startswith("camera:"):
         from tfpose_rt.io.cameras import CameraSource

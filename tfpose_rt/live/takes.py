@@ -13,8 +13,9 @@ from typing import Any, Literal
 
 from tfpose_rt.draw import DrawStyle, draw
 from tfpose_rt.io.sinks import Sink, SinkOptions, check_outputs, open_sink
-from tfpose_rt.pipeline import Stats, Stream, summary
+from tfpose_rt.pipeline import Stream
 from tfpose_rt.records import Image, Result
+from tfpose_rt.stats import Stats, summary
 
 What = Literal["overlay", "clean", "both"]
 SUFFIX = ".mkv"  # a killed Matroska file plays up to its last second
@@ -53,6 +54,11 @@ class Takes:
     def recording(self) -> Path | None:
         """The file being made, or None."""
         return self._sinks[0].path if self._sinks else None
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all files of the running take."""
+        return [sink.path.name for sink in self._sinks]
 
     @property
     def seconds(self) -> float:
@@ -108,12 +114,13 @@ class Takes:
         captured = getattr(source, "captured", self._stats.frames) - self._captured
         part = SimpleNamespace(decode_errors=0, captured=captured)
         about: Any = SimpleNamespace(stats=self._stats, info=self._stream.info, ended=ended, source=part)
-        record = summary(about, ended=ended, exit_code=0, files=[s.path.name for s in sinks])
+        record = summary(about, ended=ended, exit_code=0, files=[sink.path.name for sink in sinks])
         made, error = [], None
         for sink in sinks:
             try:
                 sink.close(record)
-                made.append((str(sink.path), sink.written))
+                if sink.path.exists():  # a take without a frame makes no video
+                    made.append((str(sink.path), sink.written))
             except Exception as caught:  # noqa: BLE001 - raised below, once the others are complete
                 error = error or caught
         self.files += made

@@ -16,8 +16,9 @@ from tfpose_rt.io.jsonl import build_header
 from tfpose_rt.io.parts import PartFile, Sink, SinkOptions
 from tfpose_rt.io.sinks import check_outputs, finals, open_sink
 from tfpose_rt.io.sources import open_source
-from tfpose_rt.pipeline import CHUNK, Stats, Stream, require_frames, summary
+from tfpose_rt.pipeline import CHUNK, Stream
 from tfpose_rt.records import Image, Poses, Result, StreamInfo
+from tfpose_rt.stats import Stats, require_frames, summary
 from tfpose_rt.tools import resume as unfinished
 from tfpose_rt.tools.outputs import Job
 

@@ -9,7 +9,6 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,29 +20,15 @@ from torch import Tensor, nn
 from tfpose_rt.config import TrainConfig
 from tfpose_rt.errors import DeviceError, InputError, TfposeError
 from tfpose_rt.model.tfpose import TFPose
-from tfpose_rt.model.weights import read, save_model, write
+from tfpose_rt.model.weights import save_model
 from tfpose_rt.training import losses
 from tfpose_rt.training.augment import Recipe
 from tfpose_rt.training.calibrate import calibrate_file
 from tfpose_rt.training.checkpoint import Average, start_from
 from tfpose_rt.training.data import Sample, is_validation
 from tfpose_rt.training.loader import Batch, Loader, weigh
+from tfpose_rt.training.state import Progress, restore, save_state
 from tfpose_rt.training.validate import validate
-
-
-@dataclass(slots=True)
-class Progress:
-    """What a run reports while it goes on."""
-
-    step: int = 0
-    epoch: int = 0
-    done: float = 0.0  # share of the whole run, 0..1
-    seconds: float = 0.0  # of work, pauses left out
-    seen: int = 0  # crops
-    lr: float = 0.0
-    losses: dict[str, float] = dataclasses.field(default_factory=dict)
-    metrics: dict[str, float] | None = None  # after a validation
-    best: float = -1.0
 
 
 class Objective(nn.Module):
@@ -274,35 +259,3 @@ def checkpoint(
         if new:
             writer.writeheader()
         writer.writerow({k: round(v, 5) for k, v in row.items()})
-
-
-def save_state(
-    path: Path, objective: Objective, optimizer: torch.optim.Optimizer, average: Average, progress: Progress
-) -> None:
-    """All that resuming needs: weights, moments, average, counters."""
-    tensors = {f"now.{k}": v for k, v in objective.state_dict().items()}
-    tensors |= {f"average.{k}": v for k, v in average.state.items()}
-    moments = optimizer.state_dict()["state"]
-    tensors |= {f"moment.{i}.{k}": torch.as_tensor(v) for i, entry in moments.items() for k, v in entry.items()}
-    write(path, tensors, {"progress": dataclasses.asdict(progress)})
-
-
-def restore(
-    path: Path, objective: Objective, optimizer: torch.optim.Optimizer, average: Average, progress: Progress
-) -> None:
-    """The inverse of `save_state`, into objects of the same configuration."""
-    tensors, metadata = read(path)
-    objective.load_state_dict({k.removeprefix("now."): v for k, v in tensors.items() if k.startswith("now.")})
-    for k, v in average.state.items():
-        v.copy_(tensors[f"average.{k}"])
-    state = optimizer.state_dict()
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for key, value in tensors.items():
-        if key.startswith("moment."):
-            _, index, name = key.split(".", 2)
-            if value.ndim:  # the fused step walks memory, so moments must lie as their parameter does (channels last)
-                value = torch.empty_like(parameters[int(index)]).copy_(value)
-            state["state"].setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict(state)
-    for name, value in metadata["progress"].items():
-        setattr(progress, name, value)

@@ -1,0 +1,106 @@
+"""What a run counts while it goes on, and the record that ends it."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import numpy as np
+
+from tfpose_rt.errors import InputError
+from tfpose_rt.io.sources import Source
+from tfpose_rt.records import Result, StreamInfo
+
+
+class Stats:
+    """Counts and stage times of a run; written by the worker, read by anybody."""
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+        self.frames = self.with_people = self.persons = self.gaps = self.skipped = 0
+        self.ids: set[int] = set()
+        self.totals: dict[str, float] = {}
+        self.recent: dict[str, deque[float]] = {}
+        self.latency: deque[float] = deque(maxlen=100_000)  # ms; what the consumer measured
+        self.last_pts = 0.0
+
+    def add(self, stage: str, seconds: float) -> None:
+        """One measurement of a stage."""
+        self.totals[stage] = self.totals.get(stage, 0.0) + seconds
+        self.recent.setdefault(stage, deque(maxlen=120)).append(seconds)
+
+    def count(self, result: Result) -> None:
+        """One result."""
+        if result.gap is not None:
+            self.gaps += 1
+        if result.poses is None:
+            return
+        self.frames += 1
+        self.skipped += result.skipped
+        self.last_pts = result.pts
+        self.persons += len(result.poses)
+        self.with_people += len(result.poses) > 0
+        if result.poses.ids is not None:
+            self.ids.update(result.poses.ids.tolist())
+
+    @property
+    def wall(self) -> float:
+        """Seconds since the run began."""
+        return time.monotonic() - self.began
+
+    def percentiles(self, values: Iterable[float]) -> dict[str, float] | None:
+        """p50, p95 and max, or None without a value."""
+        array = np.fromiter(values, float)
+        if not len(array):
+            return None
+        return {
+            "p50": float(np.percentile(array, 50)),
+            "p95": float(np.percentile(array, 95)),
+            "max": float(array.max()),
+        }
+
+
+class Run(Protocol):
+    """What is asked of a stream to sum it up."""
+
+    stats: Stats
+    source: Source
+    info: StreamInfo
+    ended: str
+
+
+def summary(
+    stream: Run, *, ended: str | None = None, exit_code: int | None = None, files: Iterable[str] = ()
+) -> dict[str, Any]:
+    """The record that ends a recording, and what the program prints; see docs/formats.md.
+
+    Args:
+        stream: after its last result.
+        ended: overrides how the source says it ended (user, signal).
+        exit_code: overrides the code that `ended` stands for.
+        files: names of what was written.
+    """
+    stats, source = stream.stats, stream.source
+    ended = ended or stream.ended
+    complete = ended in ("eof", "limit", "user")
+    if source.decode_errors and ended == "eof":
+        ended, complete = "decode_error", False
+    code = {"eof": 0, "limit": 0, "user": 0, "signal": 130}.get(ended, 7) if exit_code is None else exit_code
+    wall = stats.wall
+    return {
+        "complete": complete, "ended": ended, "frames": stats.frames,
+        "frames_expected": None if stream.info.live else stream.info.frames,
+        "frames_with_people": stats.with_people, "persons": stats.persons, "ids": len(stats.ids),
+        "captured": getattr(source, "captured", stats.frames), "skipped": stats.skipped,
+        "gaps": stats.gaps, "decode_errors": source.decode_errors, "duration_s": round(stats.last_pts, 6),
+        "wall_s": round(wall, 3), "fps_mean": round(stats.frames / wall, 3) if wall else None,
+        "latency_ms": stats.percentiles(stats.latency), "exit_code": code, "files": list(files),
+    }  # fmt: skip
+
+
+def require_frames(stream: Run) -> None:
+    """Raises: InputError: the source ended without a single frame."""
+    if not stream.stats.frames:
+        raise InputError(f"{stream.info.name} holds no frame", why="nothing in it could be decoded", fix="another file")
