@@ -1,0 +1,78 @@
+"""--cluster ray on a local cluster of three workers, one of which is killed in the middle of its file."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "io"))
+from clips import make as make_clip
+from fake_estimator import make, make_dying
+
+from tfpose_rt.config import RunConfig
+from tfpose_rt.errors import UsageError
+from tfpose_rt.tools.batch import How
+from tfpose_rt.tools.cluster import run_cluster
+from tfpose_rt.tools.outputs import plan
+
+
+class Counting:
+    def __init__(self):
+        self.started_names, self.frames, self.outcomes = [], 0, []
+
+    def started(self, job, info, done):
+        self.started_names.append((info.name, done))
+
+    def result(self, job, result):
+        raise AssertionError("results stay on the workers")
+
+    def advance(self, job, frames):
+        self.frames += frames
+
+    def finished(self, outcome):
+        self.outcomes.append(outcome)
+
+
+def records(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_another_engine_is_refused():
+    with pytest.raises(UsageError):
+        run_cluster([], RunConfig(), How(), Counting(), engine="slurm")
+
+
+@pytest.mark.slow
+def test_a_lost_workers_file_goes_on_from_its_last_record(tmp_path, monkeypatch):
+    ray = pytest.importorskip("ray", reason="pip install 'tfpose-rt[ray]'")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    monkeypatch.setenv("FAKE_MARK", str(tmp_path / "mark"))
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    sources = []
+    for name in "abcd":
+        make_clip(tmp_path / f"{name}.mp4", size=(144, 96), stamps=tuple(range(90)))
+        sources.append(str(tmp_path / f"{name}.mp4"))
+    (tmp_path / "bad.mp4").write_text("no")
+    sources.append(str(tmp_path / "bad.mp4"))
+    for name in ("alone", "cluster"):
+        (tmp_path / name).mkdir()
+    config = RunConfig(threads=1)
+    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False)
+    try:
+        whole = run_cluster(plan(sources, [tmp_path / "alone"]), config, How(), Counting(), make=make)
+        watcher = Counting()
+        outcomes = run_cluster(plan(sources, [tmp_path / "cluster"]), config, How(), watcher, make=make_dying)
+    finally:
+        ray.shutdown()
+    assert (tmp_path / "mark").exists()  # one worker did die
+    assert [o.exit_code for o in whole] == [o.exit_code for o in outcomes] == [0, 0, 0, 0, 3]
+    names = [name for name, _ in watcher.started_names]
+    assert len(names) == 5  # one file was started twice
+    assert len(watcher.outcomes) == 5
+    for name in "abcd":
+        alone, cluster = records(tmp_path / "alone" / f"{name}.jsonl"), records(tmp_path / "cluster" / f"{name}.jsonl")
+        assert alone[1:-1] == cluster[1:-1]
+        assert cluster[-1]["frames"] == 90
