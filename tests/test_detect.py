@@ -115,6 +115,17 @@ def test_people_of_the_bundled_clip_are_found() -> None:
     assert (y1 - y0 > x1 - x0).any()  # somebody stands or walks
 
 
+@pytest.mark.parametrize("count", [0, 1, 2, 400])
+def test_suppression_is_torchvisions(count: int) -> None:
+    from torchvision.ops import nms
+
+    random = torch.Generator().manual_seed(count)
+    corner, side = torch.rand(count, 2, generator=random) * 300, torch.rand(count, 2, generator=random) * 200 + 1
+    boxes, scores = torch.cat([corner, corner + side], 1), torch.rand(count, generator=random)
+    for iou in (0.3, 0.7, 1.0):
+        assert torch.equal(yolo.suppress(boxes, scores, iou), nms(boxes, scores, iou))
+
+
 def test_a_batch_of_mixed_sizes_answers_as_each_frame_alone(detector: PersonDetector) -> None:
     images = [picture(333, 250, 1), picture(250, 333, 2), picture(333, 250, 4)]
     for together, image in zip(detector.detect(images), images, strict=True):

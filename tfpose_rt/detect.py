@@ -175,18 +175,19 @@ class PersonDetector:
             return [self._suppress(frame) for frame in decoded]
 
     def _suppress(self, decoded: Tensor) -> tuple[Tensor, Tensor]:
-        from torchvision.ops import nms
+        """(5, A) of one frame -> the boxes that are left and their scores, best first, on the CPU."""
+        from tfpose_rt import yolo
 
-        decoded = decoded[:, decoded[4] > self.conf]
+        decoded = decoded[:, decoded[4] > self.conf].cpu()  # some hundred anchors at most: no work for a GPU
         boxes, scores = decoded[:4].T.contiguous(), decoded[4]
-        kept = nms(boxes, scores, self.iou)[:MAX_BOXES]
+        kept = yolo.suppress(boxes, scores, self.iou)[:MAX_BOXES]
         return boxes[kept], scores[kept]
 
     @staticmethod
     def _to_frame(boxes: Tensor, scores: Tensor, box: Letterbox, image: Image) -> Detections:
         boxes = box.back(boxes, image.shape[1], image.shape[0])
         large = (boxes[:, 2:] - boxes[:, :2] >= MIN_SIDE).all(1)
-        return Detections(frozen(boxes[large].cpu().numpy()), frozen(scores[large].cpu().numpy()))
+        return Detections(frozen(boxes[large].numpy()), frozen(scores[large].numpy()))
 
 
 class WholeFrame:
