@@ -1,0 +1,158 @@
+"""The command line as a whole: quick to answer, strict about what it is told, one line and a code for each mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+
+from tfpose_rt import cli
+
+ROOT = Path(__file__).parents[2]
+HEAVY = {"torch", "torchvision", "cv2", "numpy", "scipy", "ultralytics", "av", "polars", "safetensors", "matplotlib"}
+ALL = [*cli.COMMANDS, *cli.GROUPS]
+
+
+def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: object) -> tuple[int, str, str]:
+    """Run the program in this process: exit code, stdout, stderr."""
+    monkeypatch.setattr(sys, "argv", ["tfpose-rt", *map(str, words)])
+    monkeypatch.delenv("TFPOSE_DEBUG", raising=False)
+    code = 0
+    try:
+        cli.main()
+    except SystemExit as end:
+        code = int(end.code or 0)
+    seen = capsys.readouterr()
+    return code, seen.out, seen.err
+
+
+def child(*code: str) -> subprocess.CompletedProcess[str]:
+    quiet = {k: v for k, v in os.environ.items() if not k.startswith("COV_")} | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run([sys.executable, *code], env=quiet, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.parametrize("words", [["--help"], *([name, "--help"] for name in ALL)], ids=" ".join)
+def test_help_loads_nothing_heavy(words: list[str]) -> None:
+    script = (
+        f"import sys; sys.argv = ['tfpose-rt', *{words!r}]\n"
+        "from tfpose_rt.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: code = end.code or 0\n"
+        f"print('\\n' + repr((code, sorted({HEAVY!r} & set(sys.modules)))))"
+    )
+    answer = child("-c", script)
+    assert answer.stdout.splitlines()[-1:] == ["(0, [])"], answer.stderr
+
+
+def test_help_answers_within_half_a_second() -> None:
+    """Processor time, best of five, so that a busy machine does not decide."""
+    used = []
+    for _ in range(5):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert (
+            child(
+                "-c", "import sys; sys.argv = ['tfpose-rt', '--help']; import tfpose_rt.cli as c; c.main()"
+            ).returncode
+            == 0
+        )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        used.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+    assert min(used) < 0.5
+
+
+def test_every_command_is_listed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    code, out, _ = call(capsys, monkeypatch, "--help")
+    assert code == 0
+    assert [name for name in ALL if name not in out] == []
+    assert call(capsys, monkeypatch, "-h")[0] == 0
+    assert call(capsys, monkeypatch)[0] == 2  # a bare call
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_an_unknown_flag_is_an_error(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    code, out, err = call(capsys, monkeypatch, name, "--no-such-flag")
+    assert code == 2
+    assert out == ""
+    assert "no-such-flag" in err
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> Path:
+    (tmp_path / "text.mp4").write_text("not a video")
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "there.jsonl").write_text("kept\n")
+    (tmp_path / "weights.safetensors").write_text("not weights")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("video absent.mp4", 3),
+        ("video text.mp4", 3),
+        ("video empty.mp4", 3),
+        ("video synthetic --frames 0:1 -o there.jsonl", 4),
+        ("video synthetic --frames 0:1 -o nowhere/out.jsonl", 4),
+        ("video synthetic --frames 0:1 -o out.xyz", 2),
+        ("video synthetic --frames 0:1 -o out.jsonl --weights absent.safetensors", 5),
+        ("video synthetic --frames 0:1 -o out.jsonl --weights weights.safetensors", 5),
+        ("video synthetic --frames 0:1 -o out.jsonl --weights no-such-name", 5),
+        ("video synthetic --frames 0:1 -o out.jsonl --detector weights.safetensors", 5),
+        ("video synthetic --frames 0:1 -o out.jsonl --device cuda:7", 6),
+        ("video synthetic --frames 0:1 -o out.jsonl --device banana", 2),
+        ("video synthetic --frames 0:1 -o out.jsonl --det-size 600", 2),
+        ("video synthetic --frames 0:1 -o out.jsonl --conf 2", 2),
+        ("video synthetic --frames 0:1 -o out.jsonl --kernel quick", 2),
+        ("video synthetic --frames 0:1 -o out.jsonl --smooth much", 2),
+        ("video synthetic --frames 0:1 -o out.jsonl --precision fp8", 2),
+        ("weights path no-such-name", 5),
+        ("weights rm yolo-n --yes", 2),
+    ],
+)
+def test_a_mistake_is_one_line_and_a_code(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, bad: Path, words: str, expected: int
+) -> None:
+    monkeypatch.chdir(bad)
+    before = {path: path.read_bytes() for path in bad.iterdir()}
+    code, out, err = call(capsys, monkeypatch, *words.split())
+    assert code == expected, err
+    assert out == ""
+    assert "Traceback" not in err
+    lines = [line for line in err.splitlines() if "try:" in line]
+    assert len(lines) == 1 or "Usage" in err, err  # what, why, what to do: in one line, or typer's own
+    assert {path: path.read_bytes() for path in bad.iterdir()} == before  # nothing half-written, nothing replaced
+
+
+def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tfpose_rt.errors import WeightsError
+
+    monkeypatch.setattr(sys, "argv", ["tfpose-rt", "--debug", "weights", "path", "no-such-name"])
+    monkeypatch.setenv("TFPOSE_DEBUG", "")
+    with pytest.raises(WeightsError):
+        cli.main()
+
+
+def test_no_locals_in_tracebacks() -> None:
+    assert cli.app.pretty_exceptions_show_locals is False
+    assert isinstance(cli.app, typer.Typer)
+
+
+def test_stdout_carries_data_only(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = call(capsys, monkeypatch, "video", "synthetic:160x120@25", "--frames", "0:3", "-o", "-")
+    assert code == 0, err
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [record["type"] for record in records] == ["header", "frame", "frame", "frame", "summary"]
+    assert np.allclose([record["pts"] for record in records[1:4]], [0, 0.04, 0.08], atol=1e-3)
+    assert list(tmp_path.iterdir()) == []
