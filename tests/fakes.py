@@ -54,13 +54,11 @@ class BlockEstimator:
         out = []
         for image, found in zip(images, people, strict=True):
             blocks = self._blocks(image).boxes
-            centre = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2  # like a model, it looks at the picture near the box
-            near = (
-                [int(np.abs((blocks[:, :2] + blocks[:, 2:]) / 2 - c).sum(1).argmin()) for c in centre]
-                if len(blocks)
-                else []
-            )
-            corners = (blocks[near] if near else np.zeros((0, 4)))[:, None, :2] + 0.5
+            centre = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
+            corners = found.boxes[:, None, :2] + 0.5
+            if len(blocks):  # like a model, it looks at the picture near the box
+                near = [int(np.abs((blocks[:, :2] + blocks[:, 2:]) / 2 - c).sum(1).argmin()) for c in centre]
+                corners = blocks[near][:, None, :2] + 0.5
             xy = corners + np.stack((2 * k, k), -1)
             out.append(Poses(
                 xy=frozen(xy.reshape(-1, 17, 2)), scores=frozen(np.full((len(found), 17), 0.8)), boxes=found.boxes,
