@@ -1,0 +1,1 @@
+"""Cameras and streams seen now: the window, the browser page, takes and snapshots."""

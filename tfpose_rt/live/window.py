@@ -11,7 +11,7 @@ from contextlib import suppress
 import cv2
 import numpy as np
 
-from tfpose_rt.caption import WHITE, Colour, banner, put_text, shade, text_width
+from tfpose_rt.caption import WHITE, Colour, put_text, shade, text_width
 from tfpose_rt.records import Image
 
 # What the keys do; the word is what `poll` returns. The help sheet is made from this table.
@@ -152,17 +152,22 @@ def help_sheet(image: Image) -> Image:
 
 
 def recording_mark(image: Image, name: str, seconds: float, note: str = "") -> Image:
-    """A red dot, the length of the take and its file in the upper right corner."""
+    """A red dot that blinks, the length of the take and its file, in the upper right corner."""
+    canvas = image.copy()
+    h, w = canvas.shape[:2]
     minutes, rest = divmod(int(seconds), 60)
-    lines: list[str | tuple[str, Colour]] = [f"     {minutes:02d}:{rest:02d}  {name}"]
-    out = banner(image, [*lines, *([note] if note else [])], corner="right")
-    changed = np.flatnonzero((out != image).any((0, 2)))
-    rows = np.flatnonzero((out != image).any((1, 2)))
-    if len(changed) and len(rows) and int(time.monotonic() * 2) % 2 == 0:  # it blinks: a still picture is no recording
-        size = (rows[-1] - rows[0]) / (1 + bool(note)) / 2
-        centre = (round(changed[0] + size * 1.1), round(rows[0] + size))
-        cv2.circle(out, centre, max(2, round(size * 0.5)), (60, 60, 255), -1, cv2.LINE_AA)
-    return out
+    text = f"{minutes:02d}:{rest:02d}  {name}" + (f"  {note}" if note else "")
+    size = float(np.clip(min(h, w) / 36, 11, 40))
+    size *= min(1.0, (w - 8) / (text_width(text, size) + 3.2 * size))
+    wide = text_width(text, size) + 2.7 * size
+    shade(canvas, (round(w - 4 - wide), 4, w - 4, round(4 + 2.1 * size)), 0.6)
+    middle = 4 + 1.05 * size
+    if int(time.monotonic() * 2) % 2 == 0:  # a still picture is no recording
+        cv2.circle(
+            canvas, (round(w - 4 - wide + size), round(middle)), round(size * 0.45), (60, 60, 255), -1, cv2.LINE_AA
+        )
+    put_text(canvas, text, (w - 4 - wide + 2 * size, middle), size, WHITE)
+    return canvas
 
 
 def notice(image: Image, text: str, colour: Colour = WHITE) -> Image:

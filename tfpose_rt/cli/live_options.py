@@ -1,0 +1,139 @@
+"""What `webcam` and `serve` share: options of cameras and streams, and the way from them to a running stream."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tfpose_rt.cli.options import DISPLAY, INPUT, OUTPUT, RUN, _option, given, parse_numbers
+from tfpose_rt.errors import UsageError
+
+if TYPE_CHECKING:
+    from tfpose_rt.config import RunConfig, SourceOptions
+    from tfpose_rt.io.sources import Source
+    from tfpose_rt.live.metrics import Metrics
+    from tfpose_rt.pipeline import Stream
+
+LiveSourceName = Annotated[
+    str, typer.Argument(help="Camera number or camera:NAME, rtsp://, http(s)://, udp:// or tcp:// address, or a file.")
+]
+Size = Annotated[str | None, _option(INPUT, "--size", help="WxH asked of the camera; what it granted is printed.")]
+Fps = Annotated[float | None, _option(INPUT, "--fps", help="Rate asked of the camera.")]
+Fourcc = Annotated[str | None, _option(INPUT, "--fourcc", help="Pixel format asked of the camera, such as MJPG.")]
+Backend = Annotated[str, _option(INPUT, "--backend", help="auto, v4l2, dshow, msmf, avfoundation, gstreamer or any.")]
+Reconnect = Annotated[int, _option(INPUT, "--reconnect", help="Attempts after a loss; 0 = none, -1 = for ever.")]
+Stall = Annotated[float, _option(INPUT, "--stall", help="Seconds without a picture that count as a loss.")]
+OpenTimeout = Annotated[float, _option(INPUT, "--open-timeout", help="Seconds that opening may take.")]
+Credentials = Annotated[
+    Path | None, _option(INPUT, "--credentials", help="File with user:password, readable by you alone.", dir_okay=False)
+]
+Drop = Annotated[
+    bool, _option(INPUT, "--drop/--no-drop", help="Newest frame wins; or queue up to 64, and the delay may grow.")
+]
+RecordWhat = Annotated[str, _option(OUTPUT, "--record-what", help="overlay, clean or both.")]
+Duration = Annotated[float | None, _option(RUN, "--duration", help="End after so many seconds.")]
+MaxFrames = Annotated[int | None, _option(RUN, "--max-frames", help="End after so many processed frames.")]
+LiveDisplay = Annotated[str, _option(DISPLAY, "--display", help="auto, window, none or http.")]
+
+
+def source_options(values: Mapping[str, Any]) -> SourceOptions:
+    """The options of a live source, from a command's parameters.
+
+    Raises: UsageError: a value that makes no sense.
+    """
+    from tfpose_rt.config import SourceOptions
+
+    rules = (
+        ("reconnect", values["reconnect"] >= -1, "-1 = for ever", "10"),
+        ("stall", values["stall"] > 0, "seconds", "3"),
+        ("open_timeout", values["open_timeout"] > 0, "seconds", "10"),
+        ("fps", values["fps"] is None or 0 < values["fps"] <= 1000, "frames a second", "30"),
+        ("duration", values.get("duration") is None or values["duration"] > 0, "seconds", "60"),
+        ("record_what", values.get("record_what", "clean") in ("overlay", "clean", "both"), "unknown", "overlay"),
+    )
+    for name, fine, why, fix in rules:
+        if not fine:
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{flag} {values[name]}", why=why, fix=f"{flag} {fix}")
+    size = parse_numbers(values["size"], 2, "--size", "1280x720") if values["size"] else None
+    credentials = values["credentials"]
+    return SourceOptions(
+        size=(size[0], size[1]) if size else None,
+        fps=values["fps"], fourcc=values["fourcc"], backend=values["backend"], rotate=values["rotate"],
+        reconnect=values["reconnect"], stall=values["stall"], open_timeout=values["open_timeout"],
+        credentials=None if credentials is None else str(credentials), drop=values["drop"],
+    )  # fmt: skip
+
+
+def open_live(spec: str, options: SourceOptions) -> Source:
+    """A live source; a file or test pattern is played as if a camera saw it."""
+    import dataclasses
+
+    from tfpose_rt.io.paced import PacedSource
+    from tfpose_rt.io.sources import open_source
+
+    if spec.startswith("synthetic") and options.end is None:
+        options = dataclasses.replace(options, end=86400.0)  # a test pattern goes on until it is stopped
+    source = open_source(spec, options)
+    return source if source.info.live else PacedSource(source, options)
+
+
+def typed(context: typer.Context) -> dict[str, Any]:
+    """What the user typed, for the header of recordings: secrets masked, paths as names."""
+    from tfpose_rt.io.urls import mask_text
+
+    out: dict[str, Any] = {}
+    for name, value in context.params.items():
+        if given(context, name) and name not in ("config", "credentials", "token"):
+            plain = [v.name if isinstance(v, Path) else v for v in (value if isinstance(value, list) else [value])]
+            plain = [mask_text(v) if isinstance(v, str) else v for v in plain]
+            out[name] = plain if isinstance(value, list) else plain[0]
+    return out
+
+
+def open_model(run: RunConfig, size: tuple[int, int]) -> Any:
+    """The estimator, warm: the first frame is not to wait for caches, kernels and memory."""
+    import numpy as np
+
+    from tfpose_rt.estimator import PoseEstimator
+    from tfpose_rt.records import Detections, frozen
+
+    model = PoseEstimator(run)
+    blank = np.zeros((size[1], size[0], 3), np.uint8)
+    model.detect([blank])
+    model.poses([blank], [Detections(frozen([[0, 0, size[0] - 1, size[1] - 1]]), frozen([1.0]))])
+    return model
+
+
+def header_of(source: Source, run: RunConfig, model: Any, args: Mapping[str, Any]) -> dict[str, Any]:
+    """The header record of recordings of this run."""
+    from tfpose_rt.io.jsonl import build_header, now_iso
+
+    return build_header(
+        source.info, run, model=model.model, detector=model.detector, device=str(model.device), kernel=model.kernel,
+        precision=model.precision, score_kind=model.score_kind, args=args, clock_start=now_iso(),
+    )  # fmt: skip
+
+
+def metrics_of(stream: Stream, model: Any) -> Metrics:
+    """The figures of a run."""
+    from tfpose_rt.live.metrics import Metrics
+
+    return Metrics(stream, str(model.device), model.kernel, stream.run.kernel)
+
+
+def tell_source(source: Source) -> None:
+    """Name, backend, size and rate that were granted."""
+    from tfpose_rt.cli.show import say
+
+    info = source.info
+    about = [f"{info.size[0]}x{info.size[1]}"]
+    about += [info.codec] if info.codec else []
+    about += [f"{info.fps:.4g} fps nominal"] if info.fps else []
+    about += [f"backend {info.detail['backend']}"] if "backend" in info.detail else []
+    about += [f"granted {info.detail['granted']}"] if "granted" in info.detail else []
+    about += [f"open in {info.detail['opened_in_s']} s"] if "opened_in_s" in info.detail else []
+    say(f"{info.name}: {', '.join(about)}")

@@ -1,0 +1,272 @@
+"""`tfpose-rt webcam`: a camera or stream, seen and recorded now."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tfpose_rt.cli.live_options import (
+    Backend,
+    Credentials,
+    Drop,
+    Duration,
+    Fourcc,
+    Fps,
+    LiveDisplay,
+    LiveSourceName,
+    MaxFrames,
+    OpenTimeout,
+    Reconnect,
+    RecordWhat,
+    Size,
+    Stall,
+    header_of,
+    metrics_of,
+    open_live,
+    open_model,
+    source_options,
+    tell_source,
+    typed,
+)
+from tfpose_rt.cli.options import (
+    OUTPUT,
+    Background,
+    Conf,
+    ConfigFile,
+    DetectorName,
+    DetEvery,
+    DetSize,
+    Device,
+    DryRun,
+    FullPrecision,
+    Iou,
+    Kernel,
+    KptThr,
+    MaxPeople,
+    Mirror,
+    Overwrite,
+    PoseBatch,
+    Precision,
+    Progress,
+    Quiet,
+    Roi,
+    Rotate,
+    Seed,
+    Smooth,
+    Threads,
+    Track,
+    TrackBuffer,
+    Verbose,
+    Weights,
+    _option,
+    run_config,
+)
+
+if TYPE_CHECKING:
+    from tfpose_rt.live.plan import Screen
+    from tfpose_rt.records import StreamInfo
+
+Out = Annotated[list[Path], _option(OUTPUT, "--out", "-o", help="Data file or -; the suffix picks the format.")]
+Record = Annotated[
+    Path | None, _option(OUTPUT, "--record", help="Video from the first frame on; .mkv survives a kill.")
+]
+LAST = 10.0  # s between status lines where stderr is no terminal
+MEASURE = 2.0  # s after which the measured rate is told
+
+
+def webcam(
+    context: typer.Context, source: LiveSourceName = "0", size: Size = None, fps: Fps = None, fourcc: Fourcc = None,
+    backend: Backend = "auto", reconnect: Reconnect = 10, stall: Stall = 3.0, open_timeout: OpenTimeout = 10.0,
+    credentials: Credentials = None, drop: Drop = True, roi: Roi = None, rotate: Rotate = "auto", out: Out = [],
+    record: Record = None, record_what: RecordWhat = "overlay", overwrite: Overwrite = False,
+    full_precision: FullPrecision = False, display: LiveDisplay = "auto", kpt_thr: KptThr = 0.3,
+    background: Background = "frame", mirror: Mirror = False, weights: Weights = "default",
+    detector: DetectorName = "yolo-n", device: Device = "auto", kernel: Kernel = "auto", precision: Precision = "auto",
+    det_size: DetSize = 640, conf: Conf = 0.25, iou: Iou = 0.7, det_every: DetEvery = "auto",
+    max_people: MaxPeople = 20, pose_batch: PoseBatch = 16, track: Track = True, track_buffer: TrackBuffer = 1.0,
+    smooth: Smooth = "off", duration: Duration = None, max_frames: MaxFrames = None, threads: Threads = 0,
+    seed: Seed = 0, config: ConfigFile = None, dry_run: DryRun = False, progress: Progress = True,
+    quiet: Quiet = False, verbose: Verbose = 0,
+) -> None:  # fmt: skip
+    """Show the poses of a camera or stream now; keeps nothing unless asked to."""
+    import dataclasses
+
+    options = source_options(locals())
+    run = dataclasses.replace(run_config(context, dict(locals()), config), source=options)
+    if display not in ("auto", "window", "none", "http"):
+        from tfpose_rt.errors import UsageError
+
+        raise UsageError(f"--display {display}", why="unknown", fix="auto, window, none or http")
+    if dry_run:
+        _show_plan(source, run, out, record)
+        return
+    if display == "http":
+        from tfpose_rt.cli.serve import serve_view
+
+        serve_view(source, run, typed(context), folder=record, duration=duration, quiet=quiet, verbose=verbose)
+        return
+    code = _run(
+        source, run, typed(context), out=out, record=record, what=record_what, overwrite=overwrite, display=display,
+        duration=duration, max_frames=max_frames, progress=progress, quiet=quiet, verbose=verbose,
+    )  # fmt: skip
+    if code:
+        raise typer.Exit(code)
+
+
+def _run(
+    spec: str, run: Any, args: dict[str, Any], *, out: list[Path], record: Path | None, what: str, overwrite: bool,
+    display: str, duration: float | None, max_frames: int | None, progress: bool, quiet: bool, verbose: int,
+) -> int:  # fmt: skip
+    """The run; its exit code."""
+    from tfpose_rt.cli.show import console, estimator_rows, print_summary, print_table, say
+    from tfpose_rt.cli.watch import interruptible
+    from tfpose_rt.draw import DrawStyle
+    from tfpose_rt.io.sinks import check_outputs
+    from tfpose_rt.live.plan import Plan
+    from tfpose_rt.live.session import Session
+    from tfpose_rt.pipeline import Stream
+    from tfpose_rt.stats import require_frames
+
+    check_outputs([*out, *([record] if record else [])], overwrite)
+    show_log(verbose, quiet)
+    with interruptible() as interruption:
+        source = open_live(spec, run.source)
+        try:
+            if not quiet:
+                tell_source(source)
+            model = open_model(run, source.info.size)
+            if not quiet:
+                print_table(estimator_rows(model))
+            screen = open_screen(display, source.info)
+            stream = Stream(source, model, run)
+        except BaseException:
+            source.close()
+            raise
+        style = DrawStyle(kpt_thr=run.kpt_thr, background=run.background, mirror=run.mirror)
+        plan = Plan(
+            header=header_of(source, run, model, args), outs=[(path, None) for path in out], record=record,
+            record_what=what,  # type: ignore[arg-type]  # checked in source_options
+            style=style, duration=duration, max_frames=max_frames, overwrite=overwrite,
+        )  # fmt: skip
+        metrics = metrics_of(stream, model)
+        with _status(progress and not quiet and screen is None) as tell:
+            session = Session(
+                stream, plan, metrics, screen, on_status=_measured(tell, stream, metrics, quiet),
+                signal_code=lambda: interruption.code or 130,
+            )  # fmt: skip
+            try:
+                summary = session.run()
+            except KeyboardInterrupt:
+                summary = None
+    if not quiet and summary is not None:
+        print_summary(summary, stream.stats.totals, [])
+    for path, count in session.files:
+        if path != "-":
+            say(f"wrote {path} ({count} frames)")
+    if summary is None:
+        return interruption.code or 130
+    if summary["ended"] not in ("user", "limit"):
+        require_frames(stream)
+    console().file.flush()
+    return int(summary["exit_code"])
+
+
+def open_screen(display: str, info: StreamInfo) -> Screen | None:
+    """A window where one can be had; advice in one line where not.
+
+    Raises: OutputError: a window was asked for by name, and there is no screen.
+    """
+    if display == "none":
+        return None
+    from tfpose_rt.live.window import Window, has_screen
+
+    if has_screen():
+        return Window(f"tfpose-rt {info.name}", info.size)
+    if display == "window":
+        from tfpose_rt.errors import DeviceError
+
+        raise DeviceError(
+            "no window", why="this machine has no screen for one", fix="--display http, or --display none"
+        )
+    from tfpose_rt.cli.show import say
+
+    say("no screen here: going on without a window (`tfpose-rt serve` shows the picture in a browser)")
+    return None
+
+
+def show_log(verbose: int, quiet: bool) -> None:
+    """Warnings of the library as lines on stderr; -v adds what it does, -vv everything."""
+    import logging
+
+    from tfpose_rt.cli.show import say
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            say(record.getMessage())
+
+    logger = logging.getLogger("tfpose_rt")
+    logger.setLevel(logging.ERROR if quiet else (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)])
+    if not any(type(handler).__name__ == "Lines" for handler in logger.handlers):
+        logger.addHandler(Lines())
+        logger.propagate = False
+
+
+def _status(visible: bool) -> Any:
+    """A context that gives a function for status lines: one line that changes, or a line every ten seconds."""
+    from contextlib import contextmanager
+
+    @contextmanager
+    def status() -> Any:
+        from tfpose_rt.cli.show import console, say
+
+        if visible and sys.stderr.isatty():
+            from rich.markup import escape
+
+            with console().status("starting") as spinner:
+                yield lambda text: spinner.update(escape(text))
+            return
+        import time
+
+        told = [time.monotonic()]
+
+        def line(text: str) -> None:
+            if visible and time.monotonic() - told[0] >= LAST:
+                told[0] = time.monotonic()
+                say(text)
+
+        yield line
+
+    return status()
+
+
+def _measured(tell: Callable[[str], None], stream: Any, metrics: Any, quiet: bool) -> Callable[[str], None]:
+    """Status lines, and once, early on, the camera's true rate."""
+    from tfpose_rt.cli.show import say
+
+    done = [quiet]
+
+    def status(text: str) -> None:
+        if not done[0] and stream.stats.wall > MEASURE and metrics.camera_fps:
+            done[0] = True
+            say(f"measured: {metrics.camera_fps:.1f} fps from the camera, {metrics.fps:.1f} fps processed")
+        tell(text)
+
+    return status
+
+
+def _show_plan(source: str, run: Any, out: list[Path], record: Path | None) -> None:
+    import json
+
+    from tfpose_rt.io.urls import mask_text
+
+    plan = {
+        "source": mask_text(source),
+        "outputs": [str(path) for path in [*out, *([record] if record else [])]],
+        "run": {k: v for k, v in run.to_dict().items() if k != "source"},
+        "options": {k: v for k, v in run.source.to_dict().items() if v is not None and k != "credentials"},
+    }
+    typer.echo(json.dumps(plan, indent=1, default=str))

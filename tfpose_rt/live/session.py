@@ -1,0 +1,277 @@
+"""One live run from the first frame to closed files: results to the screen, then to the files, keys to what they do."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tfpose_rt.errors import OutputError, TfposeError
+from tfpose_rt.io.parts import SinkOptions
+from tfpose_rt.io.sinks import Sink, open_sink
+from tfpose_rt.live.metrics import Metrics
+from tfpose_rt.live.plan import Plan, Screen
+from tfpose_rt.live.snapshot import save_snapshot
+from tfpose_rt.live.takes import Takes
+from tfpose_rt.live.view import View, dressed, people
+from tfpose_rt.pipeline import Stream
+from tfpose_rt.records import Event, Gap, Image, Result
+from tfpose_rt.stats import summary
+
+log = logging.getLogger(__name__)
+IDLE = 0.02  # s between two looks at the keys while nothing comes
+NEWS_S = 2.5  # s that a line of news stays
+STATUS_S = 0.5  # s between two reports
+DISK_SLOW = 0.5  # s of waiting for the disk from which the hole in the recording is told
+
+
+class Session:
+    """Runs a stream until its source ends, the user has had enough, or a limit is reached.
+
+    Args:
+        stream: the running stream; closed at the end.
+        plan: what to write.
+        metrics: the figures.
+        screen: a window, or None.
+        on_result: called with every result after the screen has it (the page of `serve`).
+        on_status: called about twice a second with a line of figures.
+        signal_code: the exit code when Ctrl-C or a signal ends the run.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        plan: Plan,
+        metrics: Metrics,
+        screen: Screen | None = None,
+        *,
+        on_result: Callable[[Result], None] | None = None,
+        on_status: Callable[[str], None] | None = None,
+        signal_code: Callable[[], int] = lambda: 130,
+    ) -> None:
+        self.stream, self.plan, self.metrics, self.screen = stream, plan, metrics, screen
+        self.view = View(plan.style)
+        self.takes = Takes(
+            stream,
+            plan.header,
+            plan.folder,
+            what=plan.record_what,
+            style=lambda: self.view.style,
+            overwrite=plan.overwrite,
+        )
+        self.files: list[tuple[str, int]] = []
+        self._on_result, self._on_status, self._signal_code = on_result, on_status, signal_code
+        self._sinks: list[Sink] = []
+        self._last: Result | None = None  # the newest frame
+        self._picture: Image | None = None  # as drawn, without figures
+        self._quit = False
+        self._told = 0.0
+
+    def run(self) -> dict[str, Any]:
+        """Do it.
+
+        Returns: the summary record.
+        Raises: TfposeError: of the source, the model or a file, once the other files are complete. KeyboardInterrupt
+            is taken as the wish to end: files are completed, and it is raised again.
+        """
+        ended: str | None = None
+        error: BaseException | None = None
+        try:
+            self._open()
+            ended = self._loop()
+        except KeyboardInterrupt as caught:
+            ended, error = "signal", caught
+        except Exception as caught:  # noqa: BLE001 - raised below, once the files are complete
+            error = caught
+        self.stream.close()
+        record, failed = self._finish(ended, error)
+        if error or failed:
+            raise error or failed  # type: ignore[misc]
+        return record
+
+    def _open(self) -> None:
+        options = SinkOptions(
+            full_precision=self.stream.run.full_precision,
+            numbers_video=self.plan.record is not None,
+            csv_layout=self.plan.csv_layout,
+            kpt_thr=self.stream.run.kpt_thr,
+        )
+        more: dict[str, Any] = {"header": self.plan.header, "info": self.stream.info, "overwrite": self.plan.overwrite}
+        for path, kind in self.plan.outs:
+            self._sinks.append(open_sink(path, format=kind, options=options, **more))
+        if self.plan.record is not None:
+            self.takes.start(self.plan.record)
+
+    def _loop(self) -> str | None:
+        """Until there is a reason to stop; why, or None for the source's own reason."""
+        end = None if self.plan.duration is None else time.monotonic() + self.plan.duration
+        while not self._quit:
+            result = self.stream.take(IDLE)
+            if result is not None:
+                waiting = [result]
+                while len(waiting) < 8 and (result := self.stream.take(0)) is not None:
+                    waiting.append(result)
+                newest = max((i for i, r in enumerate(waiting) if r.poses is not None), default=-1)
+                for i, result in enumerate(waiting):
+                    self.metrics.processed(result)
+                    self._handle(result, seen=i == newest)  # a slow screen shows the newest; files get all
+            elif self.stream.finished:
+                return None
+            elif self.screen is not None:
+                self._idle(self.screen)
+            self._status()
+            frames = self.stream.stats.frames
+            if (end and time.monotonic() >= end) or (self.plan.max_frames and frames >= self.plan.max_frames):
+                return "limit"
+        return "user"
+
+    def _handle(self, result: Result, *, seen: bool) -> None:
+        """Screen first: what is seen must not wait for a disk."""
+        if result.poses is not None:
+            self._last = result
+            self.view.history.add(result.poses)
+            if self.screen is not None and seen:
+                began = time.perf_counter()
+                self._picture = people(self.view, result, self.stream)
+                image = self._dressed(self._picture)
+                drawn = time.perf_counter()
+                words = self.screen.show(image)
+                self.stream.stats.add("draw", drawn - began)
+                self.stream.stats.add("show", time.perf_counter() - drawn)
+                self._obey(words)
+            latency = self.metrics.shown(result) if seen else result.latency_ms
+            if latency is not None:
+                result = dataclasses.replace(result, timings={**result.timings, "latency_ms": latency})
+        if self._on_result is not None:
+            self._on_result(result)
+        self._write(result)
+
+    def _write(self, result: Result) -> None:
+        began = time.perf_counter()
+        for sink in self._sinks:
+            sink.write(result)
+        try:
+            self.takes.write(result)
+        except OutputError as error:
+            if self.plan.record is not None:
+                raise
+            self.takes.abort()  # a take begun by hand; the run goes on
+            self._say(str(error))
+        spent = time.perf_counter() - began
+        self.stream.stats.add("write", spent)
+        if spent >= DISK_SLOW:
+            gap = Gap(reason="disk_slow", t_start=result.pts, t_end=result.pts + spent, seq_from=result.seq)
+            for sink in self._sinks:
+                sink.write(Result(gap=gap, pts=result.pts))
+            self._say(f"the disk was slow: {spent:.1f} s without a picture")
+
+    def _idle(self, screen: Screen) -> None:
+        """Keep the window alive while nothing comes: keys work, and why nothing comes is told."""
+        if self._picture is not None:
+            self._obey(screen.show(self._dressed(self._picture)))
+        else:
+            self._obey(screen.poll())
+
+    def _dressed(self, picture: Image) -> Image:
+        path = self.takes.recording
+        note = "clean: people as they are" if self.plan.record_what == "clean" else ""
+        state = getattr(self.stream.source, "state", "connected")
+        if self.stream.paused:
+            state = "frozen: Space goes on"
+        return dressed(
+            picture, self.view, self.metrics, time.monotonic(),
+            take=(path, self.takes.seconds, note) if path else None,
+            state="" if state in ("connected", "ended") else state,
+        )  # fmt: skip
+
+    def _obey(self, words: Sequence[str]) -> None:
+        for word in words:
+            told = self.view.press(word)
+            if told is not None:
+                self._say(told)
+                if self._last is not None and self._last.image is not None:
+                    self._picture = people(self.view, self._last, self.stream)
+            elif word == "quit":
+                self._quit = True
+            elif word == "freeze":
+                self.stream.pause(not self.stream.paused)
+            elif word == "record":
+                self.toggle_recording()
+            elif word == "snapshot":
+                self._snapshot()
+            elif word == "forget":
+                self.stream.forget_ids()
+                self.view.history.clear()
+                self._say("ids forgotten: everybody gets a new one")
+            elif word == "fullscreen" and self.screen is not None:
+                self.screen.toggle_fullscreen()
+
+    def toggle_recording(self) -> str | None:
+        """Start or stop a take; the name of the file being made, None when it was stopped or could not be started."""
+        now = self._last.pts if self._last is not None else 0.0
+        path = self.takes.recording
+        try:
+            if path is not None:
+                made = self.takes.stop()
+                self.stream.mark(Event(kind="record_stop", t=now, detail={"file": path.name}))
+                self._say(f"saved {path.name} ({made[0][1]} frames)" if made else "nothing was recorded")
+                return None
+            path = self.takes.start()
+        except TfposeError as error:  # a take that fails must not end the run
+            self._say(str(error))
+            log.warning("%s", error)
+            return None
+        self.stream.mark(Event(kind="record_start", t=now, detail={"file": path.name}))
+        return path.name
+
+    def _snapshot(self) -> None:
+        if self._last is None:
+            return
+        try:
+            files = save_snapshot(self.plan.folder, self._last, self.view.style, self.plan.header)
+        except OutputError as error:
+            self._say(str(error))
+            return
+        self.files += [(str(path), 1) for path in files]
+        self.stream.mark(Event(kind="snapshot", t=self._last.pts, detail={"file": files[-1].name}))
+        self._say(f"saved {files[-1].stem}")
+
+    def _say(self, text: str) -> None:
+        self.view.message = (text, time.monotonic() + NEWS_S)
+
+    def _status(self) -> None:
+        now = time.monotonic()
+        if self._on_status is not None and now - self._told >= STATUS_S:
+            self._told = now
+            state = getattr(self.stream.source, "state", "connected")
+            take = self.takes.recording
+            parts = [
+                self.metrics.short()[0],
+                "" if state == "connected" else state,
+                f"recording {take.name}" if take else "",
+            ]
+            self._on_status(" · ".join(p for p in parts if p))
+
+    def _finish(self, ended: str | None, error: BaseException | None) -> tuple[dict[str, Any], BaseException | None]:
+        """Complete every file that can be completed; the summary and the first failure."""
+        failed: BaseException | None = None
+        code = getattr(error, "exit_code", 1) if isinstance(error, Exception) else None
+        code = self._signal_code() if ended == "signal" else code
+        names = [*self.takes.names, *(sink.path.name for sink in self._sinks)]
+        record = summary(self.stream, ended=ended, exit_code=code, files=names)
+        closers: list[Callable[[], Any]] = [lambda: self.takes.stop(record["ended"])]
+        closers += [lambda sink=sink: sink.close(record) for sink in self._sinks]  # type: ignore[misc]
+        for close in closers:
+            try:
+                close()
+            except Exception as caught:  # noqa: BLE001 - the first is raised by the caller
+                failed = failed or caught
+        if self.screen is not None:
+            with contextlib.suppress(Exception):
+                self.screen.close()
+        self.files += [*self.takes.files, *((str(s.path), s.written) for s in self._sinks)]
+        return {**record, "files": [Path(name).name for name, _ in self.files]}, failed
