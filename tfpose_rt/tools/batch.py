@@ -23,7 +23,7 @@ from tfpose_rt.tools import resume as unfinished
 from tfpose_rt.tools.outputs import Job
 
 log = logging.getLogger(__name__)
-SEVERITY = (0, 7, 3, 4, 5, 6, 1, 143, 130)  # exit codes from harmless to worst: what a run of many files ends with
+SEVERITY = (0, 7, 3, 4, 2, 5, 6, 1, 143, 130)  # exit codes from harmless to worst: what a run of many files ends with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
