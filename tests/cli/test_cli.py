@@ -101,8 +101,8 @@ def bad(tmp_path: Path) -> Path:
         ("video text.mp4", 3),
         ("video empty.mp4", 3),
         ("video synthetic --frames 0:1 -o there.jsonl", 4),
-        ("video synthetic --frames 0:1 -o nowhere/out.jsonl", 4),
-        ("video synthetic --frames 0:1 -o out.xyz", 2),
+        ("video synthetic --frames 0:1 -o nowhere/deep/out.jsonl", 4),
+        ("video synthetic --frames 0:1 -o out.mp4", 2),
         ("video synthetic --frames 0:1 -o out.jsonl --weights absent.safetensors", 5),
         ("video synthetic --frames 0:1 -o out.jsonl --weights weights.safetensors", 5),
         ("video synthetic --frames 0:1 -o out.jsonl --weights no-such-name", 5),
@@ -122,14 +122,16 @@ def test_a_mistake_is_one_line_and_a_code(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, bad: Path, words: str, expected: int
 ) -> None:
     monkeypatch.chdir(bad)
-    before = {path: path.read_bytes() for path in bad.iterdir()}
+    before = {path: path.read_bytes() for path in bad.iterdir()}  # files; an empty folder may be left
     code, out, err = call(capsys, monkeypatch, *words.split())
     assert code == expected, err
     assert out == ""
     assert "Traceback" not in err
     lines = [line for line in err.splitlines() if "try:" in line]
     assert len(lines) == 1 or "Usage" in err, err  # what, why, what to do: in one line, or typer's own
-    assert {path: path.read_bytes() for path in bad.iterdir()} == before  # nothing half-written, nothing replaced
+    assert {
+        path: path.read_bytes() for path in bad.rglob("*") if path.is_file()
+    } == before  # nothing half-written, nothing replaced
 
 
 def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
