@@ -18,7 +18,7 @@ from tfpose_rt.errors import DeviceError
 from tfpose_rt.ops.plan import POINTERS, STATICS, Plan
 from tfpose_rt.ops.source import kernel_folder, kernel_source
 
-FLAGS = ("-std=c++17", "-O1", "-fPIC", "-shared", "-U_FORTIFY_SOURCE", "-ffp-contract=off", "-Wall", "-Wextra")
+FLAGS = ("-std=c++17", "-O0", "-fPIC", "-shared", "-U_FORTIFY_SOURCE", "-ffp-contract=off", "-Wall", "-Wextra")
 
 
 class RefusedError(AssertionError):

@@ -64,7 +64,7 @@ def sampled(value: Tensor, offsets: Tensor, logits: Tensor, ref: Tensor, shapes:
         location = centre[..., :2] + offsets / points * centre[..., 2:] * 0.5
     else:
         location = centre + offsets / wh
-    maps = value.split([h * w for h, w in sizes], 1)
+    maps = torch.split(value, [h * w for h, w in sizes], 1)
     out = value.new_zeros((b * m, d, q))
     weights = logits.softmax(-1).view(b, q, m, levels, points)
     for level, (h, w) in enumerate(sizes):
