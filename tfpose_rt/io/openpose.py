@@ -30,14 +30,14 @@ LAYOUTS: dict[str, tuple[str, ...]] = {
 MIDDLES = {"neck": ("left_shoulder", "right_shoulder"), "mid_hip": ("left_hip", "right_hip")}
 REST = ("face_keypoints_2d", "hand_left_keypoints_2d", "hand_right_keypoints_2d",
         "pose_keypoints_3d", "face_keypoints_3d", "hand_left_keypoints_3d", "hand_right_keypoints_3d")  # fmt: skip
-OURS = re.compile(r".*_\d{12}_keypoints\.json|.*_\d{6}\.json|layout\.json")
+OURS = re.compile(r".*_\d{12}_keypoints\.json|.*_\d{6}\.json|layout\.(json|txt)")
 
 
 class OpenPoseSink:
     """Writes a file for each frame into `<name>.part/`, which gets its name when complete.
 
     In these files alone a point below `kpt_thr` is 0,0,0, since their readers expect it; `layout.json` in the folder
-    says so and names the points.
+    (`layout.txt` under Pose2Sim's naming) says so and names the points.
 
     Args:
         path: the folder.
@@ -66,7 +66,9 @@ class OpenPoseSink:
             layout = {"layout": options.openpose_layout, "points": LAYOUTS[options.openpose_layout],
                       "values": "x px, y px, confidence", "below_threshold": [0, 0, 0], "threshold": options.kpt_thr,
                       "header": header}  # fmt: skip
-            (self._part / "layout.json").write_text(json.dumps(layout, indent=1) + "\n", encoding="utf-8")
+            # Pose2Sim counts every .json as a frame
+            name = "layout.json" if options.openpose_naming == "openpose" else "layout.txt"
+            (self._part / name).write_text(json.dumps(layout, indent=1) + "\n", encoding="utf-8")
         except OSError as error:
             raise unwritable(path, error) from error
 
