@@ -26,7 +26,7 @@ lint: $(READY)
 	$(BIN)/lint-imports --no-cache
 
 wheel: $(READY)  ## Built, installed into a clean environment, and asked how it is
-	rm -rf dist/wheel-venv
+	rm -rf dist
 	$(BIN)/python -m hatchling build -t wheel
 	$(PYTHON) -m venv dist/wheel-venv
 	dist/wheel-venv/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
