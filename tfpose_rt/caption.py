@@ -37,11 +37,8 @@ def banner(
     if not rows or min(canvas.shape[:2]) < 16:
         return canvas
     h, w = canvas.shape[:2]
-    size = float(np.clip(min(h, w) / 36, 11, 40))
-    for _ in range(2):  # the second pass measures what the first one shrank to
-        pad = size * 0.6
-        wide = max(text_width(text, size) for text, _ in rows) + 2 * pad
-        size *= min(1.0, (w - 8) / wide, (h - 8) / (len(rows) * size * 1.5 + pad))
+    size = float(np.clip(min(h, w) / 36, 11, 40)) * min(1.0, (h - 8) / (min(h, w) / 36 * (len(rows) * 1.5 + 0.6)))
+    size = min(fitted(text, size, w - 8 - 1.2 * size) for text, _ in rows)
     pad, step = size * 0.6, size * 1.5
     wide = max(text_width(text, size) for text, _ in rows) + 2 * pad
     x = 4 if corner == "left" else round(w - 4 - wide)
@@ -113,6 +110,13 @@ def _font(size: float, bold: bool = False) -> tuple[float, int]:
 def text_width(text: str, size: float, bold: bool = False) -> float:
     """The width in px of `text` as `put_text` writes it."""
     return float(cv2.getTextSize(_writable(text), FONT, *_font(size, bold))[0][0])
+
+
+def fitted(text: str, size: float, width: float, *, bold: bool = False) -> float:
+    """The size, at most `size` px, at which `text` is at most `width` px wide; widths do not scale evenly."""
+    while size > 4 and text_width(text, size, bold) > width:
+        size *= min(0.97, width / text_width(text, size, bold))
+    return size
 
 
 def shade(canvas: Image, box: tuple[int, int, int, int], share: float) -> None:

@@ -137,7 +137,7 @@ class Metrics:
         """Memory of this process, MiB, at most a second old."""
         now = time.monotonic()
         if now - self._memory[0] > 1:
-            import psutil  # type: ignore[import-untyped]
+            import psutil
 
             self._memory = (now, psutil.Process().memory_info().rss / 2**20)
         return self._memory[1]

@@ -10,7 +10,7 @@ from tfpose_rt.caption import banner
 from tfpose_rt.draw import Background, DrawStyle, draw, with_threshold
 from tfpose_rt.live.metrics import RED, Metrics
 from tfpose_rt.live.trails import Trails
-from tfpose_rt.live.window import help_sheet, notice, recording_mark
+from tfpose_rt.live.window import help_sheet, notice, readable, recording_mark
 from tfpose_rt.pipeline import Stream
 from tfpose_rt.records import Image, Result
 
@@ -92,6 +92,7 @@ def dressed(
         take: file, seconds and note of a running take.
         state: of the source, shown when it is not "connected".
     """
+    picture = readable(picture)
     if view.metrics:
         picture = banner(picture, metrics.full() if view.metrics == 2 else [metrics.short()])
     if take is not None:

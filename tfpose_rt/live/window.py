@@ -11,7 +11,7 @@ from contextlib import suppress
 import cv2
 import numpy as np
 
-from tfpose_rt.caption import WHITE, Colour, put_text, shade, text_width
+from tfpose_rt.caption import WHITE, Colour, fitted, put_text, shade, text_width
 from tfpose_rt.records import Image
 
 # What the keys do; the word is what `poll` returns. The help sheet is made from this table.
@@ -36,6 +36,7 @@ KEYS: dict[str, tuple[str, str]] = {
     "0": ("forget", "forget ids: everybody gets a new one"),
 }
 ALIASES = {"\x1b": "q", "?": "h", "=": "+", "_": "-", "\xab": "+", "\xad": "-"}  # Esc; keypad + and - under GTK
+READABLE = 360  # px of the shorter side that words need
 SHOWN = {" ": "Space", "q": "q, Esc", "h": "h, ?"}
 
 
@@ -132,6 +133,14 @@ class Window:
             return False
 
 
+def readable(image: Image) -> Image:
+    """A small picture enlarged by a whole factor, so that words on it can be read."""
+    factor = -(-READABLE // min(image.shape[:2]))
+    if factor <= 1:
+        return image
+    return cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
+
+
 def help_sheet(image: Image) -> Image:
     """The picture, darkened, with what every key does on it."""
     canvas = image.copy()
@@ -139,11 +148,10 @@ def help_sheet(image: Image) -> Image:
     shade(canvas, (0, 0, w, h), 0.72)
     rows = [(SHOWN.get(key, key), text) for key, (_, text) in KEYS.items()]
     size = float(np.clip(h / (1.45 * (len(rows) + 2.5)), 8, 30))
+    longest = max((text for _, text in rows), key=lambda text: text_width(text, size))
+    size = fitted(longest, size, w - 12 - 5 * size)
     column = text_width("Space ", size, True) + size
-    wide = column + max(text_width(text, size) for _, text in rows)
-    if wide > w - 8:
-        size *= (w - 8) / wide
-        column, wide = column * (w - 8) / wide, w - 8
+    wide = column + text_width(longest, size)
     x, y, step = max(4.0, (w - wide) / 2), max(size, (h - 1.45 * size * len(rows)) / 2), 1.45 * size
     for i, (key, text) in enumerate(rows):
         put_text(canvas, key, (x, y + i * step), size, (66, 228, 240), bold=True, rim=False)
@@ -158,7 +166,7 @@ def recording_mark(image: Image, name: str, seconds: float, note: str = "") -> I
     minutes, rest = divmod(int(seconds), 60)
     text = f"{minutes:02d}:{rest:02d}  {name}" + (f"  {note}" if note else "")
     size = float(np.clip(min(h, w) / 36, 11, 40))
-    size *= min(1.0, (w - 8) / (text_width(text, size) + 3.2 * size))
+    size = fitted(text, size, w - 8 - 3.2 * size)
     wide = text_width(text, size) + 2.7 * size
     shade(canvas, (round(w - 4 - wide), 4, w - 4, round(4 + 2.1 * size)), 0.6)
     middle = 4 + 1.05 * size
@@ -175,7 +183,7 @@ def notice(image: Image, text: str, colour: Colour = WHITE) -> Image:
     canvas = image.copy()
     h, w = canvas.shape[:2]
     size = float(np.clip(min(h, w) / 28, 11, 36))
-    size *= min(1.0, (w - 12) / max(1.0, text_width(text, size, True)))
+    size = fitted(text, size, w - 12, bold=True)
     top = round(h - 2.2 * size)
     shade(canvas, (0, top, w, h), 0.65)
     put_text(
