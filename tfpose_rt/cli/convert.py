@@ -54,7 +54,7 @@ def convert(
     from tfpose_rt.errors import UsageError
     from tfpose_rt.io.parts import SinkOptions
     from tfpose_rt.io.sinks import finals
-    from tfpose_rt.tools.outputs import make_folders, plan
+    from tfpose_rt.tools.outputs import folders, plan
     from tfpose_rt.tools.recordings import convert as run
 
     for flag, value, known in (("--csv-layout", csv_layout, ("wide", "long")), ("--fill", fill, ("none", "nan")),
@@ -63,13 +63,14 @@ def convert(
             raise UsageError(f"{flag} {value}", why="unknown", fix=" or ".join(known))
     formats = [name for name in format.split(",") if name]
     jobs = plan([recording.name.removesuffix(".part")], out, formats or ([] if out else ["csv"]))
-    make_folders(jobs)
     options = SinkOptions(
         csv_layout=csv_layout, openpose_layout=openpose_layout, openpose_naming=naming, kpt_thr=kpt_thr, fill=fill,
         trc_units=trc_units, ids=_numbers(ids), normalised=normalised, field=field,
         full_precision=full_precision,
     )  # fmt: skip
-    for path, count in run(recording, jobs[0].data, options, overwrite=overwrite, strict=strict):
+    with folders(jobs):
+        made = run(recording, jobs[0].data, options, overwrite=overwrite, strict=strict)
+    for path, count in made:
         for file in finals(path):
             if not quiet and file.exists():
                 say(f"wrote {file} ({count} frames)")

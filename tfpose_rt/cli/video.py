@@ -126,7 +126,7 @@ def process(
     from tfpose_rt.draw import DrawStyle
     from tfpose_rt.io.sources import expand
     from tfpose_rt.tools import batch
-    from tfpose_rt.tools.outputs import make_folders, plan
+    from tfpose_rt.tools.outputs import folders, plan
 
     run = run or RunConfig(**settings)
     how = how or batch.How(overwrite=overwrite)
@@ -136,19 +136,19 @@ def process(
     if dry_run:
         _show_plan(todo, run, how)
         return []
-    make_folders(todo)
-    batch.check(todo, how)
-    with Watch(todo, progress=progress, quiet=quiet, display=display) as watch, interruptible() as interruption:
-        if cluster:
-            from tfpose_rt.tools.cluster import run_cluster
+    with folders(todo), interruptible() as interruption:
+        batch.check(todo, how)
+        with Watch(todo, progress=progress, quiet=quiet, display=display) as watch:
+            if cluster:
+                from tfpose_rt.tools.cluster import run_cluster
 
-            outcomes = run_cluster(todo, run, how, watch, engine=cluster)
-        elif jobs > 1 and len(todo) > 1:
-            from tfpose_rt.tools.workers import run_workers
+                outcomes = run_cluster(todo, run, how, watch, engine=cluster)
+            elif jobs > 1 and len(todo) > 1:
+                from tfpose_rt.tools.workers import run_workers
 
-            outcomes = run_workers(todo, run, how, watch, jobs_at_once=jobs)
-        else:
-            outcomes = batch.run_batch(todo, watch.estimator(run), run, how, watch)
+                outcomes = run_workers(todo, run, how, watch, jobs_at_once=jobs)
+            else:
+                outcomes = batch.run_batch(todo, watch.estimator(run), run, how, watch)
     show_outcomes(outcomes, quiet=quiet)
     code = interruption.code or batch.worst(outcomes)
     if code:
@@ -189,7 +189,7 @@ def seconds(text: str, flag: str) -> float | None:
         parts = [float(part) for part in text.split(":")]
     except ValueError:
         parts = []
-    if not 1 <= len(parts) <= 3 or min(parts) < 0 or any(part >= 60 for part in parts[1:]):
+    if not 1 <= len(parts) <= 3 or not all(0 <= part < 1e9 for part in parts) or any(p >= 60 for p in parts[1:]):
         raise UsageError(f"{flag} {text}", why="not a time", fix=f"{flag} 83.5 or {flag} 1:23.5")
     return float(sum(part * 60.0**place for place, part in enumerate(reversed(parts))))
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,7 @@ class Job:
     source: str
     data: tuple[tuple[Path, str], ...]  # path and format of each data file
     video: Path | None = None
+    folders: tuple[Path, ...] = ()  # to be made where they do not exist
 
     @property
     def paths(self) -> list[Path]:
@@ -52,26 +54,46 @@ def plan(
     for name in formats:
         format_of(Path("x"), name)
     stems = _stems(sources)
-    return [
-        Job(
-            source,
-            tuple(data for path in (out or [DEFAULT_FOLDER]) for data in _data(path, formats, stem, len(sources))),
-            None if save_video is None else _video(save_video, stem, len(sources)),
-        )
-        for source, stem in zip(sources, stems, strict=True)
-    ]
+    jobs = []
+    for source, stem in zip(sources, stems, strict=True):
+        named = [*(out or [DEFAULT_FOLDER])]
+        data = tuple(item for path in named for item in _data(path, formats, stem, len(sources)))
+        video = None if save_video is None else _video(save_video, stem, len(sources))
+        paths = [path for path, _ in data] + ([] if video is None else [video])
+        wanted = {path.parent for path in paths if str(path) != "-"}
+        into = tuple(folder for folder in [*named, save_video] if folder is not None and folder in wanted)
+        jobs.append(Job(source, data, video, into))
+    return jobs
 
 
-def make_folders(jobs: Sequence[Job]) -> None:
-    """Make the folders that outputs go to; their parents must exist.
+@contextmanager
+def folders(jobs: Sequence[Job]) -> Iterator[None]:
+    """The folders that outputs are put into, made for the time of a run; what stays empty is removed again.
+
+    Only folders that were named as such are made, and their parents must exist.
 
     Raises: OutputError: one cannot be made.
     """
-    for parent in dict.fromkeys(path.parent for job in jobs for path in job.paths if str(path) != "-"):
-        try:
-            parent.mkdir(exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"cannot make the folder {parent}", why=error.strerror or "", fix="mkdir -p") from error
+    made: list[Path] = []
+    try:
+        for folder in dict.fromkeys(folder for job in jobs for folder in job.folders):
+            made += _made(folder)
+        yield
+    finally:
+        for folder in made:
+            with suppress(OSError):  # it holds something
+                folder.rmdir()
+
+
+def _made(folder: Path) -> list[Path]:
+    if folder.exists():
+        return []
+    try:
+        folder.mkdir()
+    except OSError as error:
+        why = f"no folder {folder.parent}" if isinstance(error, FileNotFoundError) else error.strerror or ""
+        raise OutputError(f"cannot make the folder {folder}", why=why, fix=f"mkdir -p {folder}") from error
+    return [folder]
 
 
 def _data(path: Path, formats: Sequence[str], stem: str, sources: int) -> list[tuple[Path, str]]:

@@ -1,0 +1,205 @@
+"""`video` and `convert` as typed: flags, exit codes, what is on stdout, what a signal leaves."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "io"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+from clips import make as make_clip
+from fake_estimator import FakeEstimator
+
+from tfpose_rt import cli
+from tfpose_rt.cli.video import frame_range, seconds
+from tfpose_rt.errors import UsageError
+
+
+@pytest.fixture
+def program(monkeypatch, capsys, tmp_path):
+    """Run the program in a folder of its own, with a model of known answers: code, stdout, stderr."""
+    monkeypatch.setattr("tfpose_rt.estimator.PoseEstimator", FakeEstimator)
+    monkeypatch.setattr("tfpose_rt.cli.watch.estimator_rows", lambda _: {"device": "fake"})
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["tfpose-rt", *map(str, words)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        seen = capsys.readouterr()
+        return code, seen.out, seen.err
+
+    return run
+
+
+def clip(path, frames=50):
+    make_clip(path, size=(144, 96), stamps=tuple(range(frames)))
+    return path
+
+
+def test_the_plainest_call_writes_a_recording_and_names_it_last(program, tmp_path):
+    clip(tmp_path / "a.mp4")
+    code, out, err = program("video", "a.mp4")
+    assert (code, out) == (0, "")
+    assert err.splitlines()[-1] == "wrote tfpose-out/a.jsonl (50 frames)"
+    assert "a.mp4: 144x96, h264, 25 fps, 2.00 s" in err
+    assert "50 of 50" in err
+    lines = (tmp_path / "tfpose-out" / "a.jsonl").read_text().splitlines()
+    assert len(lines) == 52
+    assert json.loads(lines[0])["args"] == {}
+
+
+def test_data_alone_on_stdout(program, tmp_path):
+    clip(tmp_path / "a.mp4", 10)
+    code, out, _ = program("video", "a.mp4", "-o", "-", "-q")
+    assert code == 0
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [r["type"] for r in records] == ["header", *["frame"] * 10, "summary"]
+
+
+def test_several_outputs_a_part_and_what_was_asked_is_in_the_header(program, tmp_path):
+    clip(tmp_path / "a.mp4")
+    code, _, err = program("video", "a.mp4", "-o", "x.jsonl", "-o", "y.csv", "--save-video", "z.mp4", "--start", "0.4",
+                           "--end", "0:01.2", "--stride", "2", "--conf", "0.4", "--no-track", "--no-audio")  # fmt: skip
+    assert code == 0
+    records = [json.loads(line) for line in (tmp_path / "x.jsonl").read_text().splitlines()]
+    assert [r["frame"] for r in records[1:-1]] == list(range(10, 30, 2))
+    assert records[0]["args"]["conf"] == 0.4
+    assert records[0]["detector"]["conf"] == 0.4
+    assert records[0]["tracker"] is None
+    assert records[1]["persons"][0]["id"] is None
+    assert [line.split(" (")[0] for line in err.splitlines() if line.startswith("wrote")] == [
+        "wrote x.jsonl", "wrote y.csv", "wrote y.meta.json", "wrote z.mp4"]  # fmt: skip
+
+
+def test_dry_run_opens_nothing(program, tmp_path):
+    clip(tmp_path / "a.mp4")
+    code, out, _ = program("video", "a.mp4", "-f", "csv,trc", "--dry-run")
+    assert code == 0
+    assert json.loads(out)["jobs"] == [{"source": "a.mp4", "outputs": ["tfpose-out/a.csv", "tfpose-out/a.trc"]}]
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
+
+
+@pytest.mark.parametrize(("words", "expected", "text"), [
+    (["none.mp4"], 3, "does not exist"),
+    (["text.mp4"], 3, "cannot read text.mp4"),
+    (["a.mp4", "-o", "no/such/x.csv"], 4, "no folder"),
+    (["a.mp4", "-o", "text.mp4"], 2, "--save-video"),
+    (["a.mp4", "--save-video", "a.mp4"], 4, "is the input"),
+    (["a.mp4", "-o", "there.csv"], 4, "exists"),
+    (["a.mp4", "-f", "xls"], 2, "unknown format"),
+    (["a.mp4", "--codec", "theora", "--save-video", "x.mp4"], 2, "--codec theora"),
+    (["a.mp4", "--start", "abc"], 2, "not a time"),
+    (["a.mp4", "--start", "90"], 3, "no frame of a.mp4"),
+    (["a.mp4", "--rotate", "45"], 2, "unknown angle"),
+    (["a.mp4", "--display", "tv"], 2, "--display tv"),
+    (["a.mp4", "--cluster", "slurm"], 2, "no such engine"),
+    (["nothing*.mp4"], 3, "names no video"),
+])  # fmt: skip
+def test_each_mistake_is_one_line_with_its_code_and_leaves_nothing(program, tmp_path, words, expected, text):
+    clip(tmp_path / "a.mp4", 5)
+    (tmp_path / "text.mp4").write_text("hello\n" * 20)
+    (tmp_path / "there.csv").write_text("mine")
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    code, out, err = program("video", *words)
+    assert (code, out) == (expected, "")
+    wrong = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(wrong) == 1
+    assert text in wrong[0]
+    assert "Traceback" not in err
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_several_files_one_of_them_bad(program, tmp_path):
+    clip(tmp_path / "a.mp4", 10)
+    clip(tmp_path / "b.mp4", 10)
+    (tmp_path / "bad.mp4").write_text("no")
+    code, _, err = program("video", ".", "-o", "out")
+    assert code == 3
+    assert "2 of 3 files complete" in err
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.jsonl", "b.jsonl"]
+    assert program("video", ".", "-o", "out")[0] == 4
+    code, _, err = program("video", ".", "-o", "out", "--skip-existing")
+    assert code == 3
+    assert err.count("skipped") == 2
+
+
+def test_convert_as_typed(program, tmp_path):
+    clip(tmp_path / "a.mp4", 10)
+    program("video", "a.mp4", "-o", "a.jsonl")
+    code, _, err = program("convert", "a.jsonl", "-f", "csv,openpose,coco", "-o", "c")
+    assert code == 0
+    assert sorted(p.name for p in (tmp_path / "c").iterdir()) == [
+        "a.csv", "a.images.json", "a.json", "a.meta.json", "a_openpose"]  # fmt: skip
+    assert "wrote c/a.csv (10 frames)" in err
+    assert program("convert", "a.jsonl")[0] == 0
+    assert (tmp_path / "tfpose-out" / "a.csv").exists()
+    for words, expected in (
+        (["a.jsonl"], 4), (["none.jsonl", "-y"], 3), (["w.safetensors", "-y"], 2), (["a.jsonl", "-y", "--ids", "x"], 2),
+        (["a.jsonl", "-y", "--fill", "zero"], 2), (["a.jsonl", "-o", "x.mp4"], 2),
+    ):  # fmt: skip
+        assert program("convert", *words)[0] == expected, words
+
+
+@pytest.mark.parametrize(("text", "value"), [("83.5", 83.5), ("1:23.5", 83.5), ("0:01:23.5", 83.5), ("", None)])
+def test_times(text, value):
+    assert seconds(text, "--start") == value
+
+
+@pytest.mark.parametrize("text", ["x", "1:2:3:4", "-5", "1:75", "1:-2", "nan", "inf"])
+def test_times_that_are_none(text):
+    with pytest.raises(UsageError):
+        seconds(text, "--start")
+
+
+def test_frame_ranges():
+    assert (frame_range("3:9"), frame_range(":9"), frame_range("7")) == ((3, 9), (0, 9), (7, 8))
+    assert frame_range("3:")[1] > 10**12
+    with pytest.raises(UsageError):
+        frame_range("a:b")
+
+
+PROGRAM = """
+import sys
+sys.path[:0] = [{tools!r}, {io!r}]
+import tfpose_rt.estimator, tfpose_rt.cli.watch
+from fake_estimator import FakeEstimator
+tfpose_rt.estimator.PoseEstimator = lambda run: FakeEstimator(run, seconds=0.05)
+tfpose_rt.cli.watch.estimator_rows = lambda _: {{}}
+sys.argv = ["tfpose-rt", "video", "a.mp4", "-o", "a.jsonl", "--save-video", "a.mkv"]
+from tfpose_rt.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_completes_the_files(tmp_path, number, expected):
+    clip(tmp_path / "a.mp4", 1000)
+    tests = Path(__file__).parents[1]
+    text = PROGRAM.format(tools=str(tests / "tools"), io=str(tests / "io"))
+    environment = os.environ | {"PYTHONPATH": str(tests.parent)}
+    with subprocess.Popen(
+        [sys.executable, "-c", text], cwd=tmp_path, env=environment, stderr=subprocess.PIPE
+    ) as process:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not (tmp_path / "a.mkv.part").exists():
+            time.sleep(0.05)
+        time.sleep(0.5)
+        process.send_signal(number)
+        seen = process.stderr.read().decode()
+        process.wait(30)
+    assert process.returncode == expected, seen
+    assert "Traceback" not in seen
+    lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert (lines[-1]["ended"], lines[-1]["complete"]) == ("signal", False)
+    assert lines[-1]["frames"] == len(lines) - 2 > 0
+    assert (tmp_path / "a.mkv").exists()
+    assert not list(tmp_path.glob("*.part"))
