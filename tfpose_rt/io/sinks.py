@@ -26,6 +26,7 @@ __all__ = ["FORMATS", "SINKS", "VIDEO_SUFFIXES", "Sink", "SinkOptions", "Threade
 
 VIDEO_SUFFIXES = frozenset((".mp4", ".m4v", ".mov", ".mkv", ".webm"))
 DEPTH = 8  # results that may wait for a sink: bounded, so that a slow disk slows the run instead of filling memory
+PICTURES = 64 << 20  # bytes of pictures that may wait for a video; at least two pictures do
 
 
 class Factory(Protocol):
@@ -93,7 +94,8 @@ def open_sink(
     if format == "video" or (format is None and path.suffix.lower() in VIDEO_SUFFIXES):
         from tfpose_rt.io.video import VideoSink
 
-        return Threaded(VideoSink(path, info, options, overwrite=overwrite))
+        depth = PICTURES // (3 * info.size[0] * info.size[1])
+        return Threaded(VideoSink(path, info, options, overwrite=overwrite), min(max(depth, 2), DEPTH), pictures=True)
     return Threaded(FORMATS[format_of(path, format)](path, header, options, overwrite=overwrite))
 
 
@@ -163,10 +165,11 @@ class Threaded:
     Args:
         sink: what does the writing; used by the thread alone until `close` or `abort`.
         depth: results that may wait.
+        pictures: whether the sink looks at them; otherwise they are let go at once.
     """
 
-    def __init__(self, sink: Sink, depth: int = DEPTH) -> None:
-        self.sink = sink
+    def __init__(self, sink: Sink, depth: int = DEPTH, *, pictures: bool = False) -> None:
+        self.sink, self._pictures = sink, pictures
         self._queue: queue.Queue[Result | None] = queue.Queue(depth)
         self._error: BaseException | None = None
         self._done = False
@@ -187,6 +190,8 @@ class Threaded:
         """Hand over one result; waits while the queue is full."""
         if result.t_capture is not None and "latency_ms" not in result.timings:
             result = replace(result, timings={**result.timings, "latency_ms": result.latency_ms or 0.0})
+        if result.image is not None and not self._pictures:
+            result = replace(result, image=None)
         self._put(result)
 
     def close(self, summary: Mapping[str, Any]) -> None:
