@@ -180,8 +180,8 @@ class Recording:
     Raises: InputError: no such file, not a recording, of a later schema, or with a damaged line in the middle.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.offset = path, 0
+    def __init__(self, path: str | Path) -> None:
+        self.path, self.offset = (path := Path(path)), 0
         self.summary: dict[str, Any] | None = None
         first = next(self._lines(0), None)
         if first is None or first.get("type") != "header" or not str(first.get("schema", "")).startswith("tfpose-rt/"):
@@ -237,4 +237,4 @@ class Recording:
 
 def read_results(path: str | Path) -> Iterator[Result]:
     """Results of a JSONL recording one by one, without images; see `Recording` for its header and summary."""
-    return iter(Recording(Path(path)))
+    return iter(Recording(path))
