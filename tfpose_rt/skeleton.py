@@ -29,10 +29,34 @@ EDGES: tuple[tuple[int, int], ...] = tuple(
     )
 )  # fmt: skip
 
-# FLIP[k] is the joint that joint k becomes in a mirrored picture.
-FLIP: tuple[int, ...] = tuple(
-    INDEX[n.replace("left", "right") if n.startswith("left") else n.replace("right", "left")] for n in NAMES
-)
+# The 16 joints of MPII Human Pose, for training and judging on that layout; everything else is COCO-17.
+MPII_NAMES: tuple[str, ...] = (
+    "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle", "pelvis", "thorax",
+    "upper_neck", "head_top", "right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow",
+    "left_wrist",
+)  # fmt: skip
+# The joint groups of MPII's own tables; pelvis and thorax are in none of them.
+MPII_GROUPS: dict[str, tuple[str, ...]] = {
+    "Head": ("upper_neck", "head_top"),
+    **{
+        title: (f"left_{joint}", f"right_{joint}")
+        for title, joint in (
+            ("Sho.", "shoulder"), ("Elb.", "elbow"), ("Wri.", "wrist"),
+            ("Hip", "hip"), ("Knee", "knee"), ("Ank.", "ankle"),
+        )
+    },
+}  # fmt: skip
+
+
+def flip_order(names: tuple[str, ...]) -> tuple[int, ...]:
+    """For each joint, the one it becomes in a mirrored picture: left and right exchanged by name."""
+    swap = {"left": "right", "right": "left"}
+    other = ("_".join((swap.get(side, side), *rest)) for side, *rest in (name.split("_") for name in names))
+    return tuple(names.index(name) for name in other)
+
+
+FLIP: tuple[int, ...] = flip_order(NAMES)
+FLIPS: dict[int, tuple[int, ...]] = {len(NAMES): FLIP, len(MPII_NAMES): flip_order(MPII_NAMES)}  # by number of joints
 PAIRS: tuple[tuple[int, int], ...] = tuple((k, f) for k, f in enumerate(FLIP) if k < f)
 
 # Falloff per joint of the object keypoint similarity (COCO's own `kpt_oks_sigmas`).
@@ -41,9 +65,6 @@ SIGMAS: npt.NDArray[np.float64] = np.array([
     0.079, 0.079, 0.072, 0.072, 0.062, 0.062,
     0.107, 0.107, 0.087, 0.087, 0.089, 0.089,
 ])  # fmt: skip
-
-UPPER: tuple[int, ...] = tuple(range(INDEX["right_wrist"] + 1))
-LOWER: tuple[int, ...] = tuple(range(INDEX["left_hip"], len(NAMES)))
 
 # Okabe-Ito colours, safe for colour-blind viewers: the person's left, right and middle. BGR, as OpenCV draws.
 LEFT_BGR, RIGHT_BGR, MIDDLE_BGR = (0, 159, 230), (178, 114, 0), (66, 228, 240)
@@ -55,18 +76,21 @@ def side(joint: int) -> str:
     return prefix if prefix in ("left", "right") else "middle"
 
 
-def oks(
-    a: npt.NDArray[Any], b: npt.NDArray[Any], area: npt.NDArray[Any] | float, sigmas: npt.NDArray[np.float64] = SIGMAS
-) -> npt.NDArray[np.float64]:
+def sigmas(keypoints: int) -> npt.NDArray[np.float64]:
+    """The OKS falloff of each joint, (K,): COCO's for 17 joints, their mean for every joint of another layout."""
+    return SIGMAS if keypoints == len(SIGMAS) else np.full(keypoints, SIGMAS.mean())
+
+
+def oks(a: npt.NDArray[Any], b: npt.NDArray[Any], area: npt.NDArray[Any] | float) -> npt.NDArray[np.float64]:
     """Object keypoint similarity of each joint.
 
     Args:
         a: (..., K, 2) points in pixels.
         b: (..., K, 2) points in pixels.
         area: (...) person area in square pixels (COCO's mask area, or 0.53 x box area).
-        sigmas: (K,) falloffs.
     Returns: (..., K) in [0, 1]; their mean over labelled joints is COCO's OKS.
     """
     squared = ((np.asarray(a, np.float64) - b) ** 2).sum(-1)
-    variance = (2 * sigmas) ** 2 * 2 * (np.asarray(area, np.float64)[..., None] + np.spacing(1))
+    falloff = sigmas(squared.shape[-1])
+    variance = (2 * falloff) ** 2 * 2 * (np.asarray(area, np.float64)[..., None] + np.spacing(1))
     return np.asarray(np.exp(-squared / variance))

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 from tfpose_rt.records import Detections, Poses, frozen
-from tfpose_rt.skeleton import SIGMAS, oks
+from tfpose_rt.skeleton import oks
 
 Array = npt.NDArray[np.float64]
 
@@ -201,8 +201,7 @@ def pairwise_oks(a: Array, b: Array, weight_a: Array, weight_b: Array, area: Arr
     Returns: (A, B) in [0, 1].
     """
     weight = np.sqrt(weight_a[:, None] * weight_b)  # (A, B, K)
-    sigmas = SIGMAS if a.shape[1] == len(SIGMAS) else np.full(a.shape[1], SIGMAS.mean())
-    joints = oks(a[:, None], b, np.broadcast_to(area, weight.shape[:2]), sigmas)
+    joints = oks(a[:, None], b, np.broadcast_to(area, weight.shape[:2]))
     return np.asarray((joints * weight).sum(2) / np.maximum(weight.sum(2), 1e-9))
 
 

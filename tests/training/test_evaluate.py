@@ -6,7 +6,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from tfpose_rt import skeleton
-from tfpose_rt.training.evaluate import coco_ap, crop_ap, pck, person_score, reliability
+from tfpose_rt.training.evaluate import coco_ap, crop_ap, pck, pckh, person_score, reliability
 
 
 def people(count: int, seed: int = 0) -> np.ndarray:
@@ -109,3 +109,28 @@ def test_reliability_by_hand():
 def test_person_score_is_the_mean_of_the_sure_joints():
     scores = np.array([[0.9, 0.7, 0.1], [0.1, 0.1, 0.1]])
     np.testing.assert_allclose(person_score(scores, 0.5), [0.4, 0.05])
+
+
+def test_pckh_counted_by_hand():
+    """Head size 20, so 10 px is the limit: both wrists right for one person, one of two for the other; no knees."""
+    truth = np.zeros((2, 16, 2))
+    said = truth.copy()
+    known = np.zeros((2, 16))
+    wrists = [skeleton.MPII_NAMES.index(f"{side}_wrist") for side in ("left", "right")]
+    known[:, wrists] = 1
+    known[:, skeleton.MPII_NAMES.index("pelvis")] = 1
+    said[:, skeleton.MPII_NAMES.index("pelvis")] = 99  # wrong, and counted nowhere
+    said[0, wrists] = (6, 8)
+    said[1, wrists[0]] = (6, 8.1)
+    figures = pckh(said, truth, known, np.array([20.0, 20.0]))
+    assert figures["Wri."] == pytest.approx(75)
+    assert figures["total"] == pytest.approx(75)
+    assert figures["Knee"] == 0
+
+
+def test_sixteen_joints_are_mirrored_by_name():
+    order = skeleton.FLIPS[16]
+    assert order[skeleton.MPII_NAMES.index("left_knee")] == skeleton.MPII_NAMES.index("right_knee")
+    assert order[skeleton.MPII_NAMES.index("thorax")] == skeleton.MPII_NAMES.index("thorax")
+    assert sorted(order) == list(range(16))
+    assert skeleton.FLIP == (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)

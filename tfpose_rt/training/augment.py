@@ -110,8 +110,9 @@ def half_body(
     box: npt.NDArray[np.float32], xy: npt.NDArray[np.float32], weight: npt.NDArray[np.float32], rng: Generator
 ) -> npt.NDArray[np.float32]:
     """A box around the upper or the lower body alone; unchanged where fewer than four of its joints are known."""
-    part = list(skeleton.UPPER if rng.random() < 0.65 else skeleton.LOWER)
-    part = [k for k in part if k < len(xy) and weight[k] > 0]
+    names = skeleton.NAMES if len(xy) == len(skeleton.NAMES) else skeleton.MPII_NAMES
+    lower = rng.random() >= 0.65
+    part = [k for k, name in enumerate(names) if name.endswith(("hip", "knee", "ankle")) == lower and weight[k] > 0]
     if len(part) < 4 or (weight > 0).sum() < 8:
         return box
     low, high = xy[part].min(0), xy[part].max(0)
@@ -160,7 +161,7 @@ def mirror(
 ) -> tuple[Image, npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Mirror picture and labels; the person's left becomes the right. x' = W - 1 - x exactly."""
     last = image.shape[1] - 1
-    flip = list(skeleton.FLIP) if len(xy) == len(skeleton.FLIP) else list(range(len(xy)))
+    flip = list(skeleton.FLIPS[len(xy)])
     box = np.array([last - box[2], box[1], last - box[0], box[3]], np.float32)
     xy = np.stack((last - xy[:, 0], xy[:, 1]), -1)[flip]
     weight, known = (values[flip] for values in per_joint)

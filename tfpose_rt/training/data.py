@@ -6,7 +6,7 @@ import hashlib
 import json
 import tarfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ class Sample:
         xy: (K, 2) px of the picture.
         weight: (K,) how far the label is trusted, 0 = unknown.
         area: square px; what OKS measures distances against.
+        head: px, MPII's head size (0.6 x the head box's diagonal); 0 where no head box is labelled.
     """
 
     key: str
@@ -42,6 +43,7 @@ class Sample:
     xy: npt.NDArray[np.float32]
     weight: npt.NDArray[np.float32]
     area: float
+    head: float = 0.0
 
 
 def is_validation(image: str) -> bool:
@@ -152,5 +154,9 @@ def _load_coco(folder: Path, ann: Path) -> list[Sample]:
         box = np.array([x, y, x + w, y + h], np.float32) - 0.5  # COCO's boxes are edges, our pixels are centres
         points = points.reshape(-1, 3)
         weight = (points[:, 2] > 0).astype(np.float32)
-        samples.append(_sample(str(row["id"]), name, ann.stem, path, box, points[:, :2], weight, row["area"]))
+        sample = _sample(str(row["id"]), name, ann.stem, path, box, points[:, :2], weight, row["area"])
+        if "head_box" in row:  # x0, y0, x1, y1, an addition to COCO's format that conversions of MPII carry
+            x0, y0, x1, y1 = row["head_box"]
+            sample = replace(sample, head=0.6 * float(np.hypot(x1 - x0, y1 - y0)))
+        samples.append(sample)
     return samples

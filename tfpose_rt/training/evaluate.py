@@ -40,6 +40,8 @@ def coco_ap(
         coco.dataset = dict(truth)
         coco.createIndex()
         scorer = COCOeval(coco, coco.loadRes([dict(r) for r in results]), kind)
+        if kind == "keypoints":
+            scorer.params.kpt_oks_sigmas = skeleton.sigmas(len(results[0]["keypoints"]) // 3)
         scorer.evaluate()
         scorer.accumulate()
         scorer.summarize()
@@ -80,7 +82,7 @@ def crop_ap(xy: Array, scores: Array, truth: Array, weight: Array, area: Array) 
         }
         for i in range(len(xy))
     ]  # fmt: skip
-    category = {"id": 1, "name": "person", "keypoints": list(skeleton.NAMES), "skeleton": []}
+    category = {"id": 1, "name": "person"}
     return coco_ap({"images": images, "annotations": annotations, "categories": [category]}, results)
 
 
@@ -100,6 +102,26 @@ def pck(xy: Array, truth: Array, known: Array, length: Array, threshold: float) 
     with np.errstate(invalid="ignore"):
         each = 100.0 * right.sum(0) / counted.sum(0)
     return each, 100.0 * float(right.sum()) / max(int(counted.sum()), 1)
+
+
+def pckh(xy: Array, truth: Array, known: Array, head: Array) -> dict[str, float]:
+    """PCKh@0.5 of the 16-joint MPII layout, by MPII's joint groups and in total.
+
+    Args:
+        xy: (N, 16, 2) px, the answers.
+        truth: (N, 16, 2) px, the labels.
+        known: (N, 16) whether the joint is labelled.
+        head: (N,) px, 0.6 x the diagonal of each head box (MPII's head size).
+    Returns: percentages; "total" is over all joints of the groups (pelvis and thorax count nowhere, as in MPII).
+    """
+    counted = np.zeros(len(skeleton.MPII_NAMES), bool)
+    figures = {}
+    for group, names in skeleton.MPII_GROUPS.items():
+        joints = [skeleton.MPII_NAMES.index(name) for name in names]
+        counted[joints] = True
+        figures[group] = pck(xy[:, joints], truth[:, joints], known[:, joints], head, 0.5)[1]
+    figures["total"] = pck(xy[:, counted], truth[:, counted], known[:, counted], head, 0.5)[1]
+    return figures
 
 
 @dataclass(frozen=True, slots=True)

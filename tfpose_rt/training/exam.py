@@ -15,7 +15,7 @@ from tfpose_rt import skeleton
 from tfpose_rt.config import RunConfig
 from tfpose_rt.errors import InputError, UsageError
 from tfpose_rt.training.data import Sample, decode, find_labels, image_home, is_validation, load
-from tfpose_rt.training.evaluate import Reliability, coco_ap, crop_ap, pck, person_score, reliability
+from tfpose_rt.training.evaluate import Reliability, coco_ap, crop_ap, pck, pckh, person_score, reliability
 from tfpose_rt.training.validate import Answers, answer, right_mask
 
 TORSO = ("left_shoulder", "right_hip")  # PCK@0.2 measures against this distance
@@ -117,6 +117,10 @@ def count(
     area = np.array([s.area for s in samples])
     labelled, right = weight > 0, right_mask(said.xy, samples)
     ap = crop_ap(said.xy, said.scores, truth, weight, area)
+    head = np.array([s.head for s in samples])
+    if said.xy.shape[1] == len(skeleton.MPII_NAMES):
+        groups = pckh(said.xy, truth, labelled, head)
+        return {f"PCKh@0.5 {name}": value for name, value in groups.items()}, right, labelled
     a, b = (skeleton.INDEX[name] for name in TORSO)
     torso = np.linalg.norm(truth[:, a] - truth[:, b], axis=-1) * (labelled[:, a] & labelled[:, b])
     each, total = pck(said.xy, truth, labelled, torso, 0.2)

@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from tfpose_rt import skeleton
 from tfpose_rt.config import TrainConfig
 from tfpose_rt.errors import DeviceError, InputError, TfposeError
 from tfpose_rt.model.tfpose import TFPose
@@ -39,7 +40,7 @@ class Objective(nn.Module):
         self.model, self.config = model, config
         self.flow = losses.Flow() if config.loss == "rle" else None
         self.branch = losses.HeatmapBranch(config.model) if config.heatmap else None
-        falloff = torch.tensor(losses.falloffs(config.model.keypoints), dtype=torch.float32)
+        falloff = torch.tensor(skeleton.sigmas(config.model.keypoints), dtype=torch.float32)
         self.register_buffer("falloff", falloff, False)
         # weight of the heatmap term: the paper's beside mean L1; beside a likelihood, both start about equal
         self.balance = 50.0 if self.branch is None or config.loss == "l1" else 4.0 / self.branch.blank_error

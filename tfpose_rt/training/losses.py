@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tfpose_rt import skeleton
 from tfpose_rt.config import ModelConfig
 
 
@@ -68,12 +67,6 @@ def residual_likelihood(xy: Tensor, sigma: Tensor, target: Tensor, weight: Tenso
     scale = sigma[:, known].log().sum(-1)
     nll = scale - log_phi + scale + 2 * math.log(2) + z.abs().sum(-1)
     return (nll * weight[known]).sum(1) / weight.sum().clamp(min=1)
-
-
-def falloffs(keypoints: int) -> list[float]:
-    """The OKS falloff of each joint: COCO's for 17, their mean for another skeleton."""
-    coco: list[float] = skeleton.SIGMAS.tolist()
-    return coco if keypoints == len(coco) else [sum(coco) / len(coco)] * keypoints
 
 
 def oks_right(xy: Tensor, target: Tensor, area: Tensor, size: tuple[int, int], falloff: Tensor) -> Tensor:

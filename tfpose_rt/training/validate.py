@@ -63,9 +63,7 @@ def forward(model: TFPose, images: torch.Tensor, flip: bool) -> tuple[torch.Tens
     """The model's keypoints and scores, with the flip test where asked for."""
     points, score = model(images)
     if flip:
-        order = (
-            list(skeleton.FLIP) if model.config.keypoints == len(skeleton.FLIP) else list(range(model.config.keypoints))
-        )
+        order = list(skeleton.FLIPS[model.config.keypoints])
         mirrored, other = model(images.flip(3))
         mirrored = torch.stack((1 - mirrored[..., 0], mirrored[..., 1]), -1)[:, order]
         points, score = (points + mirrored) / 2, (score + other[:, order]) / 2
