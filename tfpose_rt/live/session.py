@@ -6,7 +6,9 @@ import contextlib
 import dataclasses
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +72,7 @@ class Session:
         self._picture: Image | None = None  # as drawn, without figures
         self._quit = False
         self._told = 0.0
+        self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
 
     def run(self) -> dict[str, Any]:
         """Do it.
@@ -92,6 +95,20 @@ class Session:
         if error or failed:
             raise error or failed  # type: ignore[misc]
         return record
+
+    def call(self, function: Callable[[], Any]) -> Future[Any]:
+        """Have a function run on this session's thread, between two frames; from any thread."""
+        answer: Future[Any] = Future()
+        self._calls.append((function, answer))
+        return answer
+
+    def _serve_calls(self) -> None:
+        while self._calls:
+            function, answer = self._calls.popleft()
+            try:
+                answer.set_result(function())
+            except Exception as error:  # noqa: BLE001 - for whoever asked
+                answer.set_exception(error)
 
     def _open(self) -> None:
         options = SinkOptions(
@@ -123,6 +140,7 @@ class Session:
                 return None
             elif self.screen is not None:
                 self._idle(self.screen)
+            self._serve_calls()
             self._status()
             frames = self.stream.stats.frames
             if (end and time.monotonic() >= end) or (self.plan.max_frames and frames >= self.plan.max_frames):
