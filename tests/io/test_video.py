@@ -218,6 +218,16 @@ def test_what_cannot_be_is_refused_before_the_run(tmp_path, name, codec):
         VideoSink(tmp_path / name, StreamInfo(kind="camera", name="0", size=(64, 48)), SinkOptions(codec=codec))
 
 
+def test_frames_that_cannot_be_read_back_are_an_output_error(tmp_path, monkeypatch):
+    monkeypatch.setattr("tfpose_rt.io.av_writer.count_frames", lambda path: 23)
+    make(tmp_path / "in.mp4")
+    _, sink = copy(FileSource(tmp_path / "in.mp4"), tmp_path / "o.mp4")
+    with pytest.raises(OutputError, match="holds 23 frames: 24 were written"):
+        sink.close(EOF)
+    assert not (tmp_path / "o.mp4").exists()
+    sink.abort()
+
+
 def test_a_video_removed_while_it_is_written_is_noticed(tmp_path, monkeypatch):
     monkeypatch.setattr(video_module, "FLUSH", 0.0)
     source = SyntheticSource("synthetic:64x48@30")

@@ -283,6 +283,10 @@ def test_existing_files_are_refused_skipped_or_replaced(tmp_path):
     assert [o.skipped for o in outcomes] == [True, False]
     assert worst(outcomes) == 0
     assert [o.summary["frames"] for o in run(sources, tmp_path, overwrite=True)] == [20, 20]
+    (tmp_path / "b.jsonl").rename(tmp_path / "b.jsonl.part")
+    outcomes = run(sources, tmp_path, resume=True)  # a run of many files that was cut short in its second
+    assert [o.skipped for o in outcomes] == [True, False]
+    assert len(records(tmp_path / "b.jsonl")) == 22
 
 
 def test_a_user_who_has_seen_enough_and_ctrl_c_complete_the_files(tmp_path):

@@ -127,8 +127,8 @@ class JsonlSink:
                     break
                 self.written += 1
                 self._video_frames += record.get("video_frame") is not None
-            elif record["type"] == "gap" and record["seq_from"] > last:
-                break
+            elif record["type"] == "summary" or (record["type"] == "gap" and record["seq_from"] > last):
+                break  # a summary: killed between the last line and the renaming
             keep = reader.offset
         return keep
 

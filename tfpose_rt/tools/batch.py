@@ -31,7 +31,7 @@ class How:
     """What holds for every job of a run."""
 
     overwrite: bool = False
-    resume: bool = False
+    resume: bool = False  # go on with .part files; what is complete already is skipped
     skip_existing: bool = False
     fail_fast: bool = False
     sound: bool = True  # copy the source's sound into saved videos
@@ -90,7 +90,7 @@ class Watcher(Protocol):
 
 def check(jobs: Sequence[Job], how: How) -> None:
     """Refuse, before the model loads, what could not be written. Raises OutputError, UsageError."""
-    todo = [job for job in jobs if not (how.skip_existing and _exists(job))]
+    todo = [job for job in jobs if not _done(job, how)]
     paths = [path for job in todo for path in job.paths]
     check_outputs(paths, how.overwrite, inputs=[job.source for job in jobs], resume=how.resume)
 
@@ -139,7 +139,7 @@ def run_job(job: Job, estimator: Callable[[], Any], run: RunConfig, how: How, wa
 
     Raises: TfposeError: the files are left as `.part`, or not made at all where there was nothing to put in.
     """
-    if how.skip_existing and _exists(job):
+    if _done(job, how):
         return Outcome(job=job, skipped=True)
     earlier = unfinished.find(job) if how.resume else None
     last = -1 if earlier is None else earlier.resume.last
@@ -190,9 +190,12 @@ def worst(outcomes: Sequence[Outcome]) -> int:
     return max((o.exit_code for o in outcomes), key=SEVERITY.index, default=0)
 
 
-def _exists(job: Job) -> bool:
+def _done(job: Job, how: How) -> bool:
+    """Whether a job's files are all there and that is to be enough: with --skip-existing, and with --resume."""
     paths = [path for path in job.paths if str(path) != "-"]
-    return bool(paths) and all(any(file.exists() for file in finals(path)) for path in paths)
+    if not paths or not (how.skip_existing or how.resume):
+        return False
+    return not any(PartFile.part(p).exists() for p in paths) and all(any(f.exists() for f in finals(p)) for p in paths)
 
 
 def _stopped(outcome: Outcome) -> bool:
