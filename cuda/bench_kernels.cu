@@ -63,9 +63,9 @@ template <class C> DEVICE void reds_tile(const Params& p, int unit, int end, int
   ONE_BY_ONE for (int first = run_start(p.units, block_index(), block_count()); first < end; first += block_threads() >> 5) \
     TILE(p, first + warp, end, thread_index() & 31);
 
-TEMPLATE> KERNEL(1024) floor_gather(PARAMS) { WALK((floor_tile<CONFIG, false>)) }
-TEMPLATE> KERNEL(1024) floor_blend(PARAMS) { WALK((floor_tile<CONFIG, true>)) }
-TEMPLATE> KERNEL(512) floor_reds(PARAMS) { WALK((reds_tile<CONFIG>)) }
+TEMPLATE> KERNEL((CONFIG::FORWARD_THREADS)) floor_gather(PARAMS) { WALK((floor_tile<CONFIG, false>)) }
+TEMPLATE> KERNEL((CONFIG::FORWARD_THREADS)) floor_blend(PARAMS) { WALK((floor_tile<CONFIG, true>)) }
+TEMPLATE> KERNEL((CONFIG::BACKWARD_THREADS)) floor_reds(PARAMS) { WALK((reds_tile<CONFIG>)) }
 
 struct Corner { bool exists; long long at; float w; };  // element of value, bilinear weight
 

@@ -69,10 +69,8 @@ DEVICE unsigned pack_bf16(float lo, float hi) {
   unsigned r; asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(hi), "f"(lo)); return r;
 }
 #endif  // ---- from here on, plain C++ ----
-
 constexpr int MAX_LEVELS = 6;
 constexpr float LOG2E = 1.4426950408889634f;
-
 struct Pointers {  // mirrored, with what follows, by tfpose_rt/ops/plan.py
   const char *value, *offsets, *logits, *ref;
   char* out;
@@ -86,7 +84,6 @@ struct Strides : Pointers {  // bytes
 struct Counts : Strides { int queries, tokens, tiles, units, fixed_bits, spare; };
 struct Params : Counts { int w[MAX_LEVELS], h[MAX_LEVELS], start[MAX_LEVELS]; };
 static_assert(sizeof(Pointers) == 88 && sizeof(Strides) == 152 && sizeof(Counts) == 176 && sizeof(Params) == 248, "as plan.py packs");
-
 template <class T> struct Type;
 template <> struct Type<float> {
   static constexpr int N = 4;
@@ -125,6 +122,9 @@ template <class T_, class Q_, int D_, int M_, int L_, int P_, int RD_, bool TINY
   static constexpr bool TINY = TINY_;  // a level is one pixel wide or high: the footprint's far side does not exist
   static constexpr int N = Type<T_>::N, GL = lanes_for((D_ + N - 1) / N), QPW = 32 / GL;
   static constexpr int ROW = M_ * D_ * int(sizeof(T_));  // bytes from a token to the next
+  // Launch bounds, the same in plan.py: more points a lane want more registers than 1,024 threads leave.
+  static constexpr bool MANY = (K + GL - 1) / GL > 4;
+  static constexpr int FORWARD_THREADS = K > 12 ? 640 : MANY ? 768 : 1024, BACKWARD_THREADS = MANY ? 384 : 512;
   static_assert(D_ % N == 0 && GL <= 16 && K <= 32 && L_ <= MAX_LEVELS && (RD_ == 2 || RD_ == 4), "see the checks of plan.py");
 };
 
@@ -288,9 +288,7 @@ template <class C> DEVICE void forward_single(const Params& p, int unit, int lan
 
 #define TEMPLATE template <class T, class Q, int D, int M, int L, int P, int RD, bool TINY
 #define CONFIG Config<T, Q, D, M, L, P, RD, TINY>
-
-// Sixteen points want more than the 64 registers that 1,024 threads leave.
-TEMPLATE> KERNEL(L * P > 12 ? 768 : 1024) forward_a(PARAMS) {
+TEMPLATE> KERNEL((CONFIG::FORWARD_THREADS)) forward_a(PARAMS) {
   const int end = run_start(p.units, block_index() + 1, block_count()), warp = thread_index() >> 5;
   ONE_BY_ONE for (int first = run_start(p.units, block_index(), block_count()); first < end; first += block_threads() >> 5)
     forward_tile<CONFIG>(p, first + warp, end, thread_index() & 31);

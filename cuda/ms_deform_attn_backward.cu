@@ -150,7 +150,7 @@ template <class C, bool REFGRAD, int MODE> DEVICE void backward_tile(const Param
   if (REFGRAD) store_ref<C>(p, g, group, terms);
 }
 
-TEMPLATE, bool REFGRAD, int MODE> KERNEL(512) backward(PARAMS) {
+TEMPLATE, bool REFGRAD, int MODE> KERNEL((CONFIG::BACKWARD_THREADS)) backward(PARAMS) {
   const int end = run_start(p.units, block_index() + 1, block_count()), warp = thread_index() >> 5;
   ONE_BY_ONE for (int first = run_start(p.units, block_index(), block_count()); first < end; first += block_threads() >> 5)
     backward_tile<CONFIG, REFGRAD, MODE>(p, first + warp, end, thread_index() & 31);

@@ -178,6 +178,22 @@ def explain(error: Exception) -> DeviceError:
     )
 
 
+def versions() -> dict[str, str]:
+    """What a table of times needs beside it: CuPy, NVRTC, driver, and the clock of this moment where it can be read."""
+    import cupy
+
+    found = {
+        "cupy": str(cupy.__version__),
+        "nvrtc": ".".join(map(str, cupy.cuda.nvrtc.getVersion())),
+        "driver": str(cupy.cuda.runtime.driverGetVersion()),
+    }
+    try:
+        found["clock MHz"] = str(torch.cuda.clock_rate())
+    except (RuntimeError, ModuleNotFoundError) as error:  # it asks nvidia-ml-py, which may be absent
+        found["clock MHz"] = f"unknown: {error}"
+    return found
+
+
 @cache
 def kernel() -> Kernel:
     """The process's kernel on CUDA devices."""

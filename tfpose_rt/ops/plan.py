@@ -24,8 +24,7 @@ HEADS = (4, 8, 16)
 TYPES = {torch.float32: "float", torch.float16: "f16", torch.bfloat16: "bf16"}
 VARIANTS = ("auto", "A", "B")
 SKIP, FLOAT, FIXED = 0, 1, 2  # what backward does about value's gradient
-FORWARD_THREADS, SINGLE_THREADS, BACKWARD_THREADS = 1024, 128, 512  # the kernels' launch bounds
-WIDE_FORWARD_THREADS, WIDE_POINTS = 768, 12  # past so many points a group, forward A has a lower one
+SINGLE_THREADS = 128  # of forward B: four groups a block
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +57,20 @@ class Problem:
     def tiles(self) -> int:
         """Warps that one (crop, head) takes."""
         return -(-self.queries // (32 // self.lanes))
+
+    @property
+    def forward_threads(self) -> int:
+        """Most threads of a block of forward A: its launch bound in the kernel's source."""
+        return 640 if self.levels * self.points > 12 else 768 if self._many else 1024
+
+    @property
+    def backward_threads(self) -> int:
+        """Most threads of a block of backward, likewise."""
+        return 384 if self._many else 512
+
+    @property
+    def _many(self) -> bool:
+        return -(-self.levels * self.points // self.lanes) > 4  # points that one lane owns
 
     @property
     def template(self) -> str:
@@ -186,7 +199,8 @@ def fixed_bits(queries: int) -> int:
     return 62 - max(queries - 1, 0).bit_length()
 
 
-def _statics(p: Problem, tensors: Sequence[Tensor], units: int) -> bytes:
+def statics(p: Problem, tensors: Sequence[Tensor], units: int) -> bytes:
+    """Pack strides, counts and level sizes as the kernels' Params has them after its pointers."""
     value, offsets, logits, ref = tensors
     heights, widths = p.shapes[0::2], p.shapes[1::2]
     starts = [0]
@@ -221,17 +235,16 @@ def forward_plan(p: Problem, tensors: Sequence[Tensor], sm_count: int, variant: 
     """
     if variant not in VARIANTS:
         fail("variant", repr(variant), " or ".join(VARIANTS))
-    most = FORWARD_THREADS if p.levels * p.points <= WIDE_POINTS else WIDE_FORWARD_THREADS
-    units, grid, threads = _persistent(p, most, sm_count)
+    units, grid, threads = _persistent(p, p.forward_threads, sm_count)
     if variant == "B" or (variant == "auto" and p.queries < 64 and units < 8 * sm_count):
         groups, warps = p.batch * p.heads * p.queries, SINGLE_THREADS // 32
         blocks = -(-groups // warps)
-        return Plan(f"forward_b<{p.template}>", blocks, SINGLE_THREADS, _statics(p, tensors, groups), p)
-    return Plan(f"forward_a<{p.template}>", grid, threads, _statics(p, tensors, units), p)
+        return Plan(f"forward_b<{p.template}>", blocks, SINGLE_THREADS, statics(p, tensors, groups), p)
+    return Plan(f"forward_a<{p.template}>", grid, threads, statics(p, tensors, units), p)
 
 
 def backward_plan(p: Problem, tensors: Sequence[Tensor], sm_count: int, value_grad: int, ref_grad: bool) -> Plan:
     """Size a backward launch; `value_grad` is SKIP, FLOAT or FIXED."""
-    units, grid, threads = _persistent(p, BACKWARD_THREADS, sm_count)
+    units, grid, threads = _persistent(p, p.backward_threads, sm_count)
     expression = f"backward<{p.template}, {'true' if ref_grad else 'false'}, {value_grad}>"
-    return Plan(expression, grid, threads, _statics(p, tensors, units), p)
+    return Plan(expression, grid, threads, statics(p, tensors, units), p)

@@ -137,6 +137,19 @@ def _ranges(plan: Plan, pointers: tuple[int, ...]) -> list[Range]:
     groups, last, end = p.batch * p.queries * p.heads, p.batch - 1, p.queries - 1
     value, offsets, logits, ref, out, grad, grad_value, grad_offsets, grad_logits, grad_ref, amax = pointers
     scratch = 8 if plan.expression.endswith("2>") else 4
+    points = groups * p.levels * p.points
+    if not plan.expression.startswith(("forward", "backward")):  # the benchmark's own: dense fp32 or int32 inputs
+        floor = plan.expression.startswith("floor")
+        return [
+            (value, last * value_batch + crop * size, False, False),
+            (offsets, points * (4 if floor else 8), False, False),
+            (logits, points * (16 if floor else 4), False, False),
+            (out, groups * p.channels * size, True, True),
+            (grad, groups * p.channels * size, False, False),
+            (grad_value, p.batch * crop * 4, True, False),
+            (grad_offsets, points * 8, True, True),
+            (grad_logits, points * 4, True, True),
+        ]
     return [
         (value, last * value_batch + crop * size, False, False),
         (offsets, last * offsets_batch + end * offsets_row + 2 * row, False, False),

@@ -10,8 +10,6 @@ from tfpose_rt.ops.source import kernel_source
 from tfpose_rt.tools import nvrtc
 
 ARCHITECTURES = ("sm_80", "sm_86", "sm_89", "sm_90", "sm_120")
-LIMITS = {"forward_a": 64, "forward_b": 128, "backward": 128}  # registers; 65,536 over the launch bound's threads
-WIDE_LIMIT = 80  # forward A with more than 12 points: 768 threads
 TOLERANCE = 0.03  # of the recorded code size
 
 
@@ -32,11 +30,15 @@ _PASSES = (("forward_a", ""), ("forward_b", ""), ("backward", ", false, 1"))
 
 
 def register_limit(expression: str) -> int:
-    """Most registers a thread that the instance's launch bound allows."""
+    """Most registers a thread that the instance's launch bound leaves of a multiprocessor's 65,536."""
     name, arguments = expression.rstrip(">").split("<")
-    fields = arguments.split(", ")
-    wide = name == "forward_a" and int(fields[4]) * int(fields[5]) > 12
-    return WIDE_LIMIT if wide else LIMITS[name]
+    kind, _, channels, _, levels, points, *_ = arguments.split(", ")
+    vectors = int(channels) * (4 if kind == "float" else 2) // 16
+    slots = -(-int(levels) * int(points) // (1 << (vectors - 1).bit_length()))
+    many = slots > 4
+    forward = 640 if int(levels) * int(points) > 12 else 768 if many else 1024
+    threads = {"forward_a": forward, "forward_b": 128, "backward": 384 if many else 512}[name]
+    return min(255, 65536 // threads // 8 * 8)  # allotted by eights
 
 
 def build(arch: str, expressions: list[str]) -> dict[str, nvrtc.Built]:

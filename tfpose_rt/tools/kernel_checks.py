@@ -123,7 +123,8 @@ def _away_from_kinks(x: Inputs, got: Tensor, oracle: Tensor, keep: bool) -> tupl
         pixel = pixel / x.offsets.shape[4] * centre[..., 2:] * 0.5 * sizes[:, None]
     pixel = pixel + centre[..., :2] * sizes[:, None] - 0.5
     # Either coordinate: a point leaves the map by one of them and takes the other's gradient with it.
-    clear = ((pixel - pixel.round()).abs() > KINK).all(-1, keepdim=True).expand(got.shape)
+    smooth = ((pixel - pixel.round()).abs() > KINK) | ~pixel.isfinite()
+    clear = smooth.all(-1, keepdim=True).expand(got.shape)
     return got[clear], oracle[clear]
 
 

@@ -64,11 +64,12 @@ def sampled(value: Tensor, offsets: Tensor, logits: Tensor, ref: Tensor, shapes:
         location = centre[..., :2] + offsets / points * centre[..., 2:] * 0.5
     else:
         location = centre + offsets / wh
-    maps = torch.split(value, [h * w for h, w in sizes], 1)
+    start = 0
     out = value.new_zeros((b * m, d, q))
     weights = logits.softmax(-1).view(b, q, m, levels, points)
     for level, (h, w) in enumerate(sizes):
-        image = maps[level].permute(0, 2, 3, 1).reshape(b * m, d, h, w)
+        image = value[:, start : start + h * w].permute(0, 2, 3, 1).reshape(b * m, d, h, w)
+        start += h * w
         grid = (2 * location[:, :, :, level] - 1).transpose(1, 2).reshape(b * m, q, points, 2)
         found = F.grid_sample(image, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
         share = weights[:, :, :, level].transpose(1, 2).reshape(b * m, 1, q, points)

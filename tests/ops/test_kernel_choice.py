@@ -1,0 +1,125 @@
+import sys
+import types
+
+import pytest
+import torch
+
+from tfpose_rt.errors import DeviceError, UsageError
+from tfpose_rt.ops import choice, cupy_kernel
+from tfpose_rt.ops.choice import KernelChoice, kernel_choice, select_kernel
+from tfpose_rt.ops.deform_attn import ms_deform_attn
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A machine with a GPU and torch for CUDA 13, as far as the choice looks."""
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Test GPU")
+    cupy_kernel._cupy_obstacle.cache_clear()
+    yield monkeypatch
+    cupy_kernel._cupy_obstacle.cache_clear()
+    choice._chosen.clear()
+
+
+def cupy_of(version):
+    found = types.ModuleType("cupy")
+    found.__version__ = "14.2.0"
+    runtime = types.SimpleNamespace(runtimeGetVersion=lambda: version)
+    found.cuda = types.SimpleNamespace(runtime=runtime)
+    return found
+
+
+def test_on_a_cpu_auto_is_torch_and_fused_an_error():
+    assert kernel_choice("auto", CPU).name == "torch"
+    assert "cpu" in kernel_choice("auto", CPU).reason
+    with pytest.raises(DeviceError, match="needs a CUDA GPU") as caught:
+        kernel_choice("fused", CPU)
+    assert caught.value.exit_code == 6
+
+
+def test_an_unknown_kernel_is_a_usage_error():
+    with pytest.raises(UsageError, match="'quick'"):
+        kernel_choice("quick", CPU)
+
+
+def test_a_fitting_cupy_makes_auto_fused(gpu):
+    gpu.setitem(sys.modules, "cupy", cupy_of(13020))
+    assert kernel_choice("auto", GPU) == KernelChoice("cuda fused", "CuPy and the GPU fit")
+    assert kernel_choice("torch", GPU).name == "torch"
+
+
+@pytest.mark.parametrize(
+    ("module", "cause", "fix"),
+    [
+        (None, "CuPy is not installed|does not import", "pip install cupy-cuda13x"),
+        (cupy_of(12090), "for CUDA 12, but torch", "pip uninstall -y cupy-cuda12x && pip install cupy-cuda13x"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_cupy_is_said_with_the_remedy(gpu, module, cause, fix):
+    gpu.setitem(sys.modules, "cupy", module)
+    with pytest.raises(DeviceError, match=cause) as caught:
+        kernel_choice("fused", GPU)
+    assert caught.value.fix == fix
+    assert "\n" not in str(caught.value)
+    cupy_kernel._cupy_obstacle.cache_clear()
+    assert fix in kernel_choice("auto", GPU).reason
+
+
+def test_a_gpu_too_old_or_a_torch_without_cuda_is_said(gpu):
+    gpu.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    with pytest.raises(DeviceError, match="Test GPU is sm_75"):
+        kernel_choice("fused", GPU)
+    gpu.setattr(torch.version, "cuda", None)
+    with pytest.raises(DeviceError, match="without CUDA"):
+        kernel_choice("fused", GPU)
+
+
+@pytest.mark.parametrize(
+    ("raised", "says", "fix"),
+    [
+        (
+            RuntimeError("Failed to find CUDA headers.\nInstall them"),
+            "no CUDA headers",
+            "pip install nvidia-cuda-runtime",
+        ),
+        (RuntimeError("CuPy failed to load libnvrtc.so.13"), "no NVRTC", "pip install nvidia-cuda-nvrtc"),
+        (ValueError("ms_deform_attn.cu(3): error: x"), r"ms_deform_attn.cu\(3\): error: x", "--kernel torch"),
+    ],
+)
+def test_a_failed_compile_is_one_line_with_cause_and_remedy(gpu, raised, says, fix):
+    error = cupy_kernel.explain(raised)
+    assert isinstance(error, DeviceError)
+    with pytest.raises(DeviceError, match=says):
+        raise error
+    assert fix in error.fix
+    assert "\n" not in str(error)
+
+
+def test_a_failed_compile_never_becomes_the_slow_path(gpu):
+    broken = cupy_of(13020)
+
+    def refuse(**given):
+        class Module:
+            def get_function(self, name):
+                raise RuntimeError("Failed to find CUDA headers")
+
+        return Module()
+
+    broken.RawModule = refuse
+    gpu.setitem(sys.modules, "cupy", broken)
+    assert kernel_choice("auto", GPU).name == "cuda fused"
+    with pytest.raises(DeviceError, match="does not compile"):
+        cupy_kernel.compile_functions(["forward_a<>"])
+
+
+def test_the_choice_made_is_the_one_that_calls_follow(gpu):
+    gpu.setitem(sys.modules, "cupy", cupy_of(13020))
+    gpu.setattr(choice, "_wanted", "auto")
+    assert choice.fused_selected(GPU)
+    assert select_kernel("torch", GPU).name == "torch"
+    assert not choice.fused_selected(GPU)
+    assert callable(ms_deform_attn)

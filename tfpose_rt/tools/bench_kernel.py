@@ -1,0 +1,294 @@
+"""`bench kernel`: times the fused kernel against its floors and baselines, each result checked before it is timed.
+
+Runs without typer or rich: `python -m tfpose_rt.tools.bench_kernel --json out.json`. `--dry-run` goes through every
+step on a small input with the CPU build of the kernels; its times mean nothing and are not printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tfpose_rt.errors import DeviceError, TfposeError
+from tfpose_rt.ops.launch import Kernel
+from tfpose_rt.tools import bench_variants as variants
+from tfpose_rt.tools import kernel_oracles
+from tfpose_rt.tools.bench_variants import Call, Workload
+from tfpose_rt.tools.bench_workload import SPREADS, BenchCase, cases, workload
+from tfpose_rt.tools.kernel_checks import NORM
+
+DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+COPY_BYTES_A_US = 4.3e6  # an H200's measured device copy, for the floor of bytes
+
+
+@dataclass(slots=True)
+class Row:
+    """One line of the table: microseconds a call as (median, p10, p90) for each variant, and what was found."""
+
+    case: str
+    dtype: str
+    spread: str
+    times: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    right: list[str] = field(default_factory=list)  # variants whose result was checked
+    failed: dict[str, str] = field(default_factory=dict)
+    error: float = 0.0  # ours against the oracle, of the norm
+    hbm_floor: float = 0.0
+
+
+def forward_variants(compiled: bool) -> dict[str, Callable[[Workload], Call]]:
+    """Name in the table: maker. F1's answer is no operator result and is checked on its own."""
+    found: dict[str, Callable[[Workload], Call]] = {"a": variants.plain, "c": variants.unfused, "ours": variants.fused}
+    if compiled:
+        found["b"] = variants.compiled
+    found["F1"] = lambda x: variants.floor(x, "floor_gather")
+    found["F2"] = lambda x: variants.floor(x, "floor_blend")
+    return found
+
+
+BACKWARD: dict[str, Callable[[Workload], Call]] = {
+    "a fb": variants.plain_both,
+    "c fb": variants.unfused_both,
+    "ours fb": variants.fused_both,
+    "reds": variants.floor_reds,
+}
+LOOSE = ("a", "b", "a fb")  # computed in the value's dtype throughout: sanity only
+
+
+def wrong(name: str, call: Call, x: Workload) -> tuple[str, float]:
+    """Why a variant may not be timed ("" if it may), and its error as a share of the oracle's norm."""
+    got = call()
+    if name == "F1":
+        same = torch.equal(got.view(torch.uint8), variants.xor_of_corners(x).view(torch.uint8))
+        return ("" if same else "does not load what it should"), 0.0
+    if name in ("F2", "a", "b", "c", "ours"):
+        found: tuple[Tensor, ...] = (got,)
+        oracle: tuple[Tensor, ...] = (kernel_oracles.loops(*x.tensors, x.shapes),)
+    else:
+        leaves = [t.detach().double().requires_grad_() for t in x.tensors[:3]]
+        value, offsets, logits = leaves
+        result = kernel_oracles.loops(value, offsets, logits, x.ref, x.shapes)
+        oracle = torch.autograd.grad(result, leaves, x.grad.double())
+        found = (got,) if isinstance(got, Tensor) else tuple(got)[:3]
+    error = max(float((a.double() - b).norm() / b.norm().clamp_min(1e-30)) for a, b in zip(found, oracle, strict=False))
+    dtype = found[0].dtype if name == "reds" else x.value.dtype
+    allowed = 0.3 if name in LOOSE else 4 * NORM[dtype] if name == "c fb" else NORM[dtype]
+    if dtype == torch.float32 and "fb" in name:
+        allowed = max(allowed, 1e-3)  # offset gradients at kinks fall on either side
+    return ("" if error <= allowed else f"error {error:.1e} of the norm, allowed {allowed:.0e}"), error
+
+
+def time_events(calls: Sequence[Call], repeats: int = 50, inner: int = 20) -> tuple[float, float, float]:
+    """Median, p10 and p90 in µs a call by CUDA events, rotating over the calls' input sets."""
+    for call in calls:
+        call()
+    torch.cuda.synchronize()
+    found, turn = [], 0
+    for _ in range(repeats):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+        start.record()
+        for _ in range(inner):
+            calls[turn % len(calls)]()
+            turn += 1
+        end.record()
+        end.synchronize()
+        found.append(start.elapsed_time(end) * 1000 / inner)
+    return _spread(found)
+
+
+def time_graph(call: Call, inner: int = 20, repeats: int = 50) -> tuple[float, float, float]:
+    """As `time_events`, of calls recorded in one CUDA graph."""
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    with torch.cuda.stream(side):
+        call()
+    side.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for _ in range(inner):
+            call()
+    median, low, high = time_events([graph.replay], repeats, 1)
+    return median / inner, low / inner, high / inner
+
+
+def host_cost(call: Call, calls: int = 10_000, runs: int = 5) -> float:
+    """µs of the calling thread a call, without waiting for the device; the least of the runs."""
+    best = float("inf")
+    for _ in range(runs):
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        for _ in range(calls):
+            call()
+        best = min(best, (time.perf_counter() - start) / calls * 1e6)
+    torch.cuda.synchronize()
+    return best
+
+
+def _spread(found: list[float]) -> tuple[float, float, float]:
+    cuts = statistics.quantiles(found, n=10)
+    return statistics.median(found), cuts[0], cuts[-1]
+
+
+def bench_case(case: BenchCase, dtype: str, spread: str, kernel: Kernel, options: Options) -> Row:
+    """Check, then time, every variant on one set of sizes."""
+    x = workload(case, DTYPES[dtype], spread, kernel, options.device, 0)
+    moved = sum(t.numel() * t.itemsize for t in (x.value, x.offsets, x.logits, x.grad))
+    row = Row(case.name, dtype, spread, hbm_floor=moved / COPY_BYTES_A_US)
+    sets = [x]
+    if options.timing:
+        cache = torch.cuda.get_device_properties(0).L2_cache_size
+        sets += [
+            workload(case, DTYPES[dtype], spread, kernel, options.device, s)
+            for s in range(1, min(3 * cache // moved + 2, 64))
+        ]
+    makers = forward_variants(options.compiled) | (BACKWARD if options.backward else {})
+    for name, make in makers.items():
+        call = make(x)
+        problem, error = wrong(name, call, x)
+        row.error = error if name == "ours" else row.error
+        if problem:
+            row.failed[name] = problem
+            continue
+        row.right.append(name)
+        if options.timing:
+            _time(row, name, [call, *(make(other) for other in sets[1:])])
+    if options.timing:
+        row.times["copy warm"], row.times["copy cold"] = (
+            time_events([variants.copy(s) for s in some]) for some in (sets[:1], sets)
+        )
+        row.times["host"] = (host_cost(variants.fused(x)),) * 3
+    return row
+
+
+def _time(row: Row, name: str, calls: list[Call]) -> None:
+    row.times[name] = time_events(calls[:1])
+    row.times[f"{name} again"] = time_events(calls[:1])  # a difference between the two is noise
+    row.times[f"{name} cold"] = time_events(calls)
+    if name in ("ours", "c", "F1", "F2"):
+        row.times[f"{name} graph"] = time_graph(calls[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to run: device is cuda, or cpu in a dry run, which times nothing."""
+
+    device: str = "cuda"
+    timing: bool = True
+    backward: bool = True
+    compiled: bool = True
+    only: str = ""  # part of a case's name
+    dtypes: tuple[str, ...] = tuple(DTYPES)
+    spreads: tuple[str, ...] = SPREADS
+
+
+def run(options: Options, kernel: Kernel, rows: Sequence[BenchCase], tell: Callable[[str], None]) -> list[Row]:
+    """Time all rows, telling each as it is done."""
+    done = []
+    tell(HEADER)
+    for case in rows:
+        for dtype in options.dtypes if options.only in case.name else ():
+            for spread in options.spreads:
+                done.append(bench_case(case, dtype, spread, kernel, options))
+                tell(line(done[-1]))
+    return done
+
+
+COLUMNS = ("a", "b", "c", "ours", "ours graph", "F1", "F2", "a fb", "c fb", "ours fb", "reds", "host")
+HEADER = "case | dtype | spread | " + " | ".join(COLUMNS) + " | HBM | ours/F2 | ours/F1 | c/ours | a/ours | error"
+
+
+def line(row: Row) -> str:
+    """One line of the table; a variant that failed its check shows why in place of a time."""
+    times = {name: found[0] for name, found in row.times.items()}
+    cells = []
+    for name in COLUMNS:
+        untimed = "FAILED" if name in row.failed else "right" if name in row.right else "-"
+        cells.append(f"{times[name]:.1f}" if name in times else untimed)
+
+    def ratio(over: str, under: str) -> str:
+        return f"{times[over] / times[under]:.2f}" if over in times and under in times else "-"
+
+    pairs = (("ours", "F2"), ("ours", "F1"), ("c", "ours"), ("a", "ours"))
+    cells += [f"{row.hbm_floor:.1f}", *(ratio(*pair) for pair in pairs), f"{row.error:.1e}"]
+    told = [f"\n  {name}: {why}" for name, why in row.failed.items()]
+    return " | ".join((row.case, row.dtype, row.spread, *cells)) + "".join(told)
+
+
+def environment() -> dict[str, str]:
+    """The device and the versions that a table of times needs beside it."""
+    if not torch.cuda.is_available():
+        return {"device": "none: dry run on the CPU", "torch": torch.__version__}
+    from tfpose_rt.ops.cupy_kernel import versions
+
+    return {"device": torch.cuda.get_device_name(), "torch": torch.__version__, **versions()}
+
+
+def dry_run(tell: Callable[[str], None]) -> list[Row]:
+    """Every step but timing, on small inputs, with the kernels' CPU build. Raises DeviceError: no g++."""
+    from tfpose_rt.ops.source import kernel_source
+    from tfpose_rt.tools.host_kernel import HostLauncher
+
+    small = (BenchCase("enc dry", (4, 3, 2, 2), 2, None, 24), BenchCase("dec dry", (4, 3, 2, 2), 2, 5, 16))
+    options = Options(device="cpu", timing=False, compiled=False, dtypes=("fp16", "fp32"), spreads=("1", "uniform"))
+    with tempfile.TemporaryDirectory() as folder:
+        return run(options, Kernel(HostLauncher(Path(folder), source=kernel_source(bench=True))), small, tell)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line of `python -m tfpose_rt.tools.bench_kernel`; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="bench kernel", description="Time the fused deformable attention kernel.")
+    parser.add_argument("--json", type=Path, help="write everything measured to this file")
+    parser.add_argument("--only", default="", help="only cases whose name has this in it, such as 'enc 3L'")
+    parser.add_argument("--dtype", choices=DTYPES, action="append", help="only these types")
+    parser.add_argument("--no-backward", action="store_true", help="forward only")
+    parser.add_argument("--no-compile", action="store_true", help="leave out torch.compile's baseline, the slowest")
+    parser.add_argument("--dry-run", action="store_true", help="no GPU: check every step on the CPU, time nothing")
+    given = parser.parse_args(arguments)
+    try:
+        rows = _run(given, lambda text: print_line(text))
+    except TfposeError as error:
+        print_line(f"error: {error}")
+        return error.exit_code
+    if given.json:
+        body: dict[str, Any] = {"environment": environment(), "rows": [asdict(row) for row in rows]}
+        given.json.write_text(json.dumps(body, indent=1))
+    return 1 if any(row.failed for row in rows) else 0
+
+
+def _run(given: argparse.Namespace, tell: Callable[[str], None]) -> list[Row]:
+    if given.dry_run:
+        return dry_run(tell)
+    from tfpose_rt.ops.choice import kernel_choice
+    from tfpose_rt.ops.cupy_kernel import CupyLauncher
+
+    if not torch.cuda.is_available():
+        raise DeviceError("bench kernel needs a GPU", why="torch finds none", fix="--dry-run")
+    kernel_choice("fused", torch.device("cuda", torch.cuda.current_device()))
+    for name, value in environment().items():
+        tell(f"{name}: {value}")
+    options = Options(
+        backward=not given.no_backward,
+        compiled=not given.no_compile,
+        only=given.only,
+        dtypes=tuple(given.dtype or DTYPES),
+    )
+    return run(options, Kernel(CupyLauncher(bench=True)), list(cases()), tell)
+
+
+def print_line(text: str) -> None:
+    """Write a line at once; the command line proper is typer's and may be absent here."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
