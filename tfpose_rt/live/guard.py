@@ -25,6 +25,7 @@ from tfpose_rt.errors import UsageError
 COOKIE = "tfpose_session"
 TOKEN_BYTES = 24  # 192 bit
 LEAST = 22  # characters of a token brought along: 128 bit in base64
+MOST_HEADERS = 16384  # bytes
 OPEN_PATHS = frozenset(("/", "/session"))  # the page holds nothing of the camera; the exchange checks by itself
 
 
@@ -124,6 +125,8 @@ class Guard:
 
     def _refusal(self, method: str, path: str, headers: Headers) -> tuple[int, str] | None:
         host = headers.get("host", "")
+        if sum(len(name) + len(value) for name, value in headers.raw) > MOST_HEADERS:
+            return 431, "too much in the headers"
         if not self._host_fits(host):
             return 400, "this address is not one of the server's"
         origin = headers.get("origin")

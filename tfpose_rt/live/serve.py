@@ -31,6 +31,7 @@ from tfpose_rt.live.session import Session
 
 PATIENCE = 10.0  # s that one piece of a stream may take to be sent before the reader is dropped
 ANSWER = 10.0  # s that starting or finishing a take may take
+SENT = 128 * 1024  # bytes the system may hold for a viewer: what waits there is old when it is seen
 MOST_BODY = 4096  # bytes of a request
 
 
@@ -81,10 +82,19 @@ class LiveServer:
         ]
         self.guard = Guard(Starlette(routes=routes), host=options.host, token=options.token)
         config = uvicorn.Config(
-            self.guard, log_config=None, access_log=False, server_header=False, lifespan="off", ws="none", http="h11",
-            limit_concurrency=options.max_clients + 32, timeout_keep_alive=5, timeout_graceful_shutdown=1,
+            self.guard,
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="critical",  # a viewer who leaves is no news
+            access_log=False,
+            server_header=False,
+            limit_concurrency=options.max_clients + 32,
+            timeout_keep_alive=5,
+            timeout_graceful_shutdown=1,
             h11_max_incomplete_event_size=16384,
-        )  # fmt: skip
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, name="serve page", daemon=True)
 
@@ -207,6 +217,8 @@ class _Stream:
                     await asyncio.gather(piece, return_exceptions=True)
                     return
                 data = piece.result()
+                if data is None:
+                    await asyncio.wait_for(send({"type": "http.response.body", "body": b""}), PATIENCE)
                 if data is None or gone.done():
                     return
                 body = {"type": "http.response.body", "body": data, "more_body": True}
@@ -240,6 +252,7 @@ def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     server = socket.socket(family, socket.SOCK_STREAM)
     server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SENT)  # handed on to each connection
     try:
         server.bind((host, port))
         server.listen(64)
@@ -259,6 +272,6 @@ def _policy(page: str) -> str:
         return " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(t.encode()).digest()).decode()}'" for t in found)
 
     return (
-        f"default-src 'none'; script-src {digests('script')}; style-src {digests('style')}; img-src 'self'; "
+        f"default-src 'none'; script-src {digests('script')}; style-src {digests('style')}; img-src 'self' data:; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
