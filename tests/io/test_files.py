@@ -257,3 +257,46 @@ def test_closing_while_another_thread_reads(tmp_path):
         thread.join()
         assert not failed
         assert source.ended == "limit"
+
+
+DEEP = [
+    ("mp4", {"options": {"g": "40", "bf": "3"}}),
+    ("mp4", {"options": {"g": "40", "bf": "3", "x264-params": "open-gop=1"}, "offset": 777}),
+    ("mkv", {"options": {"g": "40", "bf": "3"}, "sounds": ("aac",)}),
+    ("mp4", {"options": {"g": "3", "bf": "2"}}),
+    ("mkv", {"codec": "libx265", "options": {"x265-params": "log-level=none:keyint=40:bframes=3:open-gop=1"}}),
+    ("webm", {"codec": "libvpx-vp9", "options": {"g": "40", "deadline": "realtime", "cpu-used": "8"}}),
+    ("webm", {"codec": "libvpx", "options": {"g": "40", "auto-alt-ref": "1", "lag-in-frames": "10"}}),
+    ("mov", {"codec": "mjpeg", "pix_fmt": "yuvj420p"}),
+    ("avi", {"codec": "mpeg4", "ticks": 1}),
+]
+
+
+@pytest.mark.parametrize(("suffix", "how"), DEEP)
+def test_a_part_deep_inside_is_the_same_as_decoding_from_the_start(tmp_path, suffix, how, monkeypatch):
+    uneven = tuple(i + i // 7 for i in range(420)) if suffix != "avi" else tuple(range(420))
+    make(tmp_path / f"a.{suffix}", size=(96, 64), stamps=uneven, **how)
+
+    def read(**options):
+        source = FileSource(tmp_path / f"a.{suffix}", SourceOptions(**options))
+        got = [(f.index, f.pts, number_of(f.image)) for f in frames(source)]
+        return got, source.ended
+
+    for options in ({"start": 13.03}, {"start": 14.0, "end": 14.6, "stride": 3}, {"frames": (333, 400), "stride": 7},
+                    {"start": 2.0, "stride": 5, "skip_to": 380}, {"skip_to": 419}, {"start": 0.5}):  # fmt: skip
+        got = read(**options)
+        with monkeypatch.context() as patch:
+            patch.setattr("tfpose_rt.io.av_reader.plan", lambda *_: None)
+            assert got == read(**options), options
+        assert got[0]
+        assert [n for _, _, n in got[0]] == [i for i, _, _ in got[0]]
+
+
+def test_a_jump_does_not_decode_what_it_passes_over(tmp_path):
+    make(tmp_path / "a.mp4", size=(96, 64), stamps=tuple(range(420)), options={"g": "40"})
+    source = FileSource(tmp_path / "a.mp4", SourceOptions(frames=(400, 420)))
+    seen = []
+    decode = source._reader._send
+    source._reader._send = lambda packet: seen.append(packet) or decode(packet)
+    assert len(frames(source)) == 20
+    assert len(seen) < 110

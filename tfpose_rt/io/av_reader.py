@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 import os
 import threading
 from collections import deque
@@ -21,6 +22,7 @@ from av.error import FFmpegError
 from av.sidedata.sidedata import Type as SideDataType
 
 from tfpose_rt.errors import InputError
+from tfpose_rt.io.av_seek import Jump, plan
 from tfpose_rt.records import Image
 
 TEXT_DEMUXERS = {"tty", "bin", "xbin", "adf", "idf"}  # FFmpeg draws text files as "video"; nobody means that here
@@ -53,7 +55,7 @@ class AvReader:
     """
 
     def __init__(self, path: Path) -> None:
-        self.closed, self._lock = False, threading.Lock()
+        self._path, self.closed, self._lock = path, False, threading.Lock()
         try:
             # "file:" and the whitelist: a name is never taken for a URL, and a playlist cannot reach the network.
             self._container = av.open(f"file:{path}", options={"protocol_whitelist": "file,crypto,data"}, timeout=None)
@@ -135,7 +137,29 @@ class AvReader:
                 self._pictures.close()
                 self._container.close()
 
-    def _packets(self) -> Iterator[Any]:
+    def jump(self, start: float | None, index: int) -> Jump | None:
+        """Go on from a key frame near the start of a part, where that is worth it; before the first picture is read.
+
+        Args:
+            start: container time of the first wanted picture, s, or None.
+            index: number of the first wanted picture.
+        Returns: where the next picture is, or None: decoding goes on from the start of the file.
+        """
+        stamp = None if start is None else math.ceil(round(start / self.time_base, 3))
+        to = plan(self._path, self.stream.index, stamp, index)
+        if to is None:
+            return None
+        with self._lock:
+            try:
+                self._container.seek(to.aim, stream=self.stream)
+            except FFmpegError:
+                return None
+            self._pictures.close()
+            self._first, self.errors, self.packets = None, 0, to.packets
+            self._pictures = self._decode(to.pts)
+        return to
+
+    def _packets(self, begin: int | None) -> Iterator[Any]:
         """Packets, then one empty packet; a damaged place in the container is yielded as its message."""
         in_a_row = 0
         packets = self._container.demux(self.stream)
@@ -150,21 +174,25 @@ class AvReader:
                 yield _reason(error)
                 continue
             in_a_row = 0
+            if begin is not None and packet.size and packet.pts != begin:
+                continue  # containers seek to somewhere before the key frame
+            begin = None
             yield packet
         yield None
 
-    def _decode(self) -> Generator[Picture, None, None]:
+    def _decode(self, begin: int | None = None) -> Generator[Picture, None, None]:
+        """Pictures from the packet with stamp `begin` on; those shown before it are left out."""
         waiting: list[int] = []  # stamps sent in and not yet out, smallest first
         failed: deque[tuple[str, int]] = deque()  # message, pictures out when it came
         out = 0
-        for packet in self._packets():
+        for packet in self._packets(begin):
             if isinstance(packet, str):
                 self.errors += 1
                 failed.append((packet, out))
                 continue
             if packet is not None and packet.size:
                 self.packets += 1
-                if packet.pts is not None and not packet.is_discard:
+                if packet.pts is not None and not packet.is_discard and packet.pts >= (begin or packet.pts):
                     heapq.heappush(waiting, packet.pts)
             for got in self._send(packet):
                 if isinstance(got, str):
@@ -172,6 +200,8 @@ class AvReader:
                     failed.append((got, out))
                     continue
                 pts = got.pts if got.pts is not None else got.dts
+                if begin is not None and pts is not None and pts < begin:
+                    continue
                 lost = _lost_before(pts, waiting, failed, out)
                 out += 1
                 yield Picture(got, None if pts is None else float(pts * self.time_base), lost)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfpose_rt.config import SourceOptions
 from tfpose_rt.errors import InputError
-from tfpose_rt.io.times import repair
+from tfpose_rt.io.times import WORTH, repair
 from tfpose_rt.records import Frame, Gap, Image, Segment, StreamInfo
 
 if TYPE_CHECKING:
@@ -60,12 +61,12 @@ class FileSource:
 
     def __iter__(self) -> Iterator[Frame | Gap | Segment]:
         """Frames and gaps of the part asked for."""
-        options, index, previous = self._options, 0, 0.0
+        options = self._options
         begin, stop = options.frames or (0, None)
         wanted = options.skip_to  # what is before it was already handed on, in an earlier run
-        first: int | None = None  # index of the first frame handed on: what --stride counts from
+        index, previous, first, times = self._begin(begin, wanted)
         size = self._reader.size
-        for picture, pts, fixed in repair(self._stamps(), 1.0 / (self.info.fps or 30.0)):
+        for picture, pts, fixed in times:
             for message in picture.lost:
                 if index >= max(begin, wanted) and pts >= (options.start or 0.0):
                     yield self._lost(message, index, previous, pts)
@@ -89,6 +90,23 @@ class FileSource:
                 yield self._lost(message, index, previous, previous)
             index += 1
         self._finish(index, previous, first)
+
+    def _begin(self, begin: int, wanted: int) -> tuple[int, float, int | None, Iterator[tuple[Picture, float, bool]]]:
+        """Where reading begins: the next picture's number, the time before it, the part's first number, the pictures.
+
+        The part's first number is what --stride counts from; None while it is still to come.
+        """
+        reader, step, start = self._reader, 1.0 / (self.info.fps or 30.0), self._options.start
+        jump = None
+        if start is not None or max(begin, wanted) >= WORTH:
+            jump = reader.jump(None if start is None else reader.origin + start, max(begin, wanted))
+        if jump is None:
+            return 0, 0.0, None, repair(self._stamps(), step)
+        seconds = [float(stamp * reader.time_base) - reader.origin for stamp in jump.stamps]
+        first = max(begin, bisect_left(seconds, (start or 0.0) - 1e-6))
+        before = round(seconds[jump.index - 1], 6)
+        times = repair(self._stamps(), step, origin=reader.origin, last=before)
+        return jump.index, before, first if first < jump.index else None, times
 
     def _stamps(self) -> Iterator[tuple[Picture, float | None]]:
         return ((picture, picture.stamp) for picture in self._reader)

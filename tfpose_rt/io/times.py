@@ -6,10 +6,13 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
+WORTH = 250  # frames to pass over before it pays to look for a nearer place to decode from
 PATIENCE = 4  # bad stamps in a row before the clock is taken to have been set back
 
 
-def repair(stamps: Iterable[tuple[T, float | None]], step: float) -> Iterator[tuple[T, float, bool]]:
+def repair(
+    stamps: Iterable[tuple[T, float | None]], step: float, *, origin: float | None = None, last: float | None = None
+) -> Iterator[tuple[T, float, bool]]:
     """Give every item a time, counted from the first one.
 
     A missing, repeated or backward stamp is replaced: spread between its good neighbours, never further apart than
@@ -19,10 +22,10 @@ def repair(stamps: Iterable[tuple[T, float | None]], step: float) -> Iterator[tu
     Args:
         stamps: items in decode order, each with its own time in s, or None where the container has none.
         step: s between frames at the nominal rate, > 0.
+        origin: the first item's own time, where that item was passed over; times count from it.
+        last: time of the item before, where that was passed over.
     Yields: item, s from the first item (6 decimals, strictly increasing), and whether the time was repaired.
     """
-    origin: float | None = None
-    last: float | None = None
     moved = False
     held: list[T] = []
 
