@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tfpose_rt.assets import cuda_dir
 from tfpose_rt.ops.launch import Kernel
 from tfpose_rt.ops.plan import PARAMS_BYTES, POINTERS, STATICS, check, forward_plan
-from tfpose_rt.ops.source import PARTS, kernel_folder
+from tfpose_rt.ops.source import PARTS
 from tfpose_rt.tools import kernel_cases, kernel_checks, kernel_oracles
 from tfpose_rt.tools.host_kernel import HostLauncher
 from tfpose_rt.tools.kernel_cases import Case, make
@@ -102,7 +103,7 @@ def test_device_words_stay_in_the_header():
         r"threadIdx|blockIdx|blockDim|gridDim|\basm\b|__shfl|__ldg|atomic|__(float|uint)|__sync|__CUDA|#include"
     )
     for part in PARTS:
-        text = (kernel_folder() / part).read_text()
+        text = (cuda_dir() / part).read_text()
         plain = text.split("#endif  // ---- from here on, plain C++ ----")[-1]
         code = "\n".join(line.split("//")[0] for line in plain.splitlines())
         assert device.findall(code) == []

@@ -6,7 +6,6 @@ import importlib
 import os
 import sys
 from contextlib import suppress
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -59,9 +58,6 @@ def options(
         os.environ["NO_COLOR"] = "1"
 
 
-_here = [path.stem for path in Path(__file__).parent.glob("*.py")]  # DRAFT
-COMMANDS = {n: f for n, f in COMMANDS.items() if n in _here}  # DRAFT
-GROUPS = tuple(n for n in GROUPS if n in _here)  # DRAFT
 for _name, _function in COMMANDS.items():
     app.command(_name)(getattr(importlib.import_module(f"tfpose_rt.cli.{_name}"), _function))
 for _name in GROUPS:

@@ -1,4 +1,4 @@
-"""`tfpose-rt bench kernel`: the fused kernel against its floors and baselines, on this machine's GPU."""
+"""`tfpose-rt bench`: the pipeline on a source, and the fused kernel against its floors and baselines."""
 
 from __future__ import annotations
 
@@ -7,12 +7,70 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Measure speed here; nothing is sent anywhere.", no_args_is_help=True)
+from tfpose_rt.cli.options import DetectorName, DetEvery, DetSize, Device, Kernel, Precision, Threads, Weights
+
+app = typer.Typer(help="Measure speed here; nothing is sent anywhere.", invoke_without_command=True)
 
 
 @app.callback()
-def bench() -> None:
-    """Measure speed here; nothing is sent anywhere."""
+def bench(context: typer.Context) -> None:
+    """Measure speed here; nothing is sent anywhere. Alone: the pipeline on the bundled clip."""
+    if context.invoked_subcommand is None:
+        pipeline()
+
+
+@app.command()
+def pipeline(
+    source: Annotated[str, typer.Argument(help="Video to repeat; the bundled clip when left out.")] = "",
+    seconds: Annotated[float, typer.Option("--seconds", help="Measured time of each round.", min=0.1)] = 20.0,
+    warmup: Annotated[float, typer.Option("--warmup", help="Seconds before that.", min=0.0)] = 3.0,
+    people: Annotated[str, typer.Option("--people", help="Numbers of people, 1,5,10; as found when left out.")] = "",
+    live: Annotated[bool, typer.Option("--live", help="Play at the source's speed, newest frame wins.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Figures on stdout.")] = False,
+    weights: Weights = "default",
+    detector: DetectorName = "yolo-n",
+    det_size: DetSize = 640,
+    det_every: DetEvery = "1",
+    device: Device = "auto",
+    kernel: Kernel = "auto",
+    precision: Precision = "auto",
+    threads: Threads = 0,
+) -> None:
+    """Time the whole pipeline: frames a second, each stage's p50, p95 and max, latency, memory."""
+    import dataclasses
+    import json
+
+    from tfpose_rt.cli.show import estimator_rows, print_table, say
+    from tfpose_rt.config import RunConfig
+    from tfpose_rt.errors import UsageError
+    from tfpose_rt.estimator import PoseEstimator
+    from tfpose_rt.tools.bench import machine, measure
+    from tfpose_rt.tools.showcase import DEMO_CLIP
+
+    try:
+        counts = [int(n) for n in people.split(",") if n]
+        every = 0 if det_every == "auto" else int(det_every)
+    except ValueError:
+        raise UsageError("--people or --det-every", why="not whole numbers", fix="--people 1,5,10") from None
+    run = RunConfig(
+        weights=weights, detector=detector, det_size=det_size, det_every=every, device=device, kernel=kernel,
+        precision=precision, threads=threads, max_people=max([20, *counts]),
+    )  # fmt: skip
+    estimator = PoseEstimator(run)
+    facts = {**machine(), **estimator_rows(estimator)}
+    if not as_json:
+        print_table(facts)
+    rounds = []
+    for done in measure(source or str(DEMO_CLIP), estimator, counts, seconds=seconds, warmup=warmup, live=live):
+        rounds.append(dataclasses.asdict(done))
+        if as_json:
+            continue
+        who = "people as found" if done.people is None else f"{done.people} people"
+        say(f"{who}: {done.fps:.1f} fps, memory {done.memory[0]:.0f} -> {done.memory[1]:.0f} MiB")
+        times = {**done.stages, **({"latency": done.latency} if done.latency else {})}
+        print_table({k: f"p50 {v['p50']:7.1f}  p95 {v['p95']:7.1f}  max {v['max']:7.1f} ms" for k, v in times.items()})
+    if as_json:
+        typer.echo(json.dumps({**facts, "rounds": rounds}))
 
 
 @app.command()

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
+
+from tfpose_rt.assets import cuda_dir
 
 PARTS = ("ms_deform_attn.cu", "ms_deform_attn_backward.cu")
 BENCH_PART = "bench_kernels.cu"
-
-
-def kernel_folder() -> Path:
-    """Where cuda/ is: inside an installed package, or beside it in a checkout."""
-    package = Path(__file__).parents[1]
-    packaged = package / "_assets" / "cuda"
-    return packaged if packaged.is_dir() else package.parent / "cuda"
 
 
 @cache
 def kernel_source(bench: bool = False) -> str:
     """Forward and backward as one self-contained string without includes; with the benchmark's kernels if asked for."""
     parts = (*PARTS, BENCH_PART) if bench else PARTS
-    return "\n".join((kernel_folder() / part).read_text(encoding="utf-8") for part in parts)
+    return "\n".join((cuda_dir() / part).read_text(encoding="utf-8") for part in parts)

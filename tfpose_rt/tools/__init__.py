@@ -1,0 +1,1 @@
+"""Work on whole files and installations: batches, recordings, benchmarks, examinations."""

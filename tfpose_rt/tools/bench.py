@@ -67,9 +67,7 @@ class Crowd:
         some = found.boxes if len(found) else np.array([[w * 0.3, h * 0.1, w * 0.6, h * 0.9]], np.float32)
         rows = np.arange(self._people) % len(some)
         # some px aside: nobody is twice in one place
-        aside = (np.arange(self._people) // len(some))[:, None] * np.array(
-            [7, 3, 7, 3]
-        )
+        aside = (np.arange(self._people) // len(some))[:, None] * np.array([7, 3, 7, 3])
         return Detections(frozen(some[rows] + aside), frozen(np.full(self._people, 0.9)))
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import torch
 
+from tfpose_rt.assets import cuda_dir
 from tfpose_rt.errors import DeviceError
 from tfpose_rt.ops.plan import POINTERS, STATICS, Plan
-from tfpose_rt.ops.source import kernel_folder, kernel_source
+from tfpose_rt.ops.source import kernel_source
 
 FLAGS = ("-std=c++17", "-O0", "-fPIC", "-shared", "-U_FORTIFY_SOURCE", "-ffp-contract=off", "-Wall", "-Wextra")
 
@@ -40,7 +41,7 @@ def build(folder: Path, expressions: Iterable[str], source: str | None = None) -
     Raises: DeviceError: there is no g++, or it refuses the source.
     """
     source = kernel_source() if source is None else source
-    host = kernel_folder() / "host"
+    host = cuda_dir() / "host"
     table = "".join(f"ENTRY({expression})\n" for expression in sorted(expressions))
     parts = (source, table, *(path.read_text() for path in sorted(host.iterdir())), *FLAGS)
     stem = folder / hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

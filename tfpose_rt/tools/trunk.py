@@ -24,7 +24,8 @@ def convert(checkpoint: Path, out: Path) -> int:
     """
     state = yolo.read_pt(checkpoint).state
     if "model.0.bn.weight" not in state:
-        raise WeightsError(f"{checkpoint.name} has no trunk of ours", why="no batch norms", fix="a YOLO11 or YOLO26 .pt")
+        why = "it has no batch norms to fold"
+        raise WeightsError(f"{checkpoint.name} has no trunk of ours", why=why, fix="a YOLO11 or YOLO26 .pt")
     tensors = from_checkpoint(state)
     write(out, tensors, {"trunk": checkpoint.stem, "origin_sha256": assets.sha256(checkpoint)})
     return len(tensors)
