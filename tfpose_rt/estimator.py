@@ -41,11 +41,11 @@ class PoseEstimator:
         import torch
 
         from tfpose_rt.model.weights import load_model
-        from tfpose_rt.ops.choice import kernel_choice
+        from tfpose_rt.ops.choice import select_kernel
 
         if self.run.threads:
             set_threads(self.run.threads)
-        choice = kernel_choice(self.run.kernel, self.device)
+        choice = select_kernel(self.run.kernel, self.device)
         self.kernel, self.kernel_reason = choice.name, choice.reason
         self._dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[self.precision]
         self._net, metadata = load_model(weights)

@@ -66,14 +66,14 @@ def examine(
     from tfpose_rt import assets
     from tfpose_rt.estimator import choose_device
     from tfpose_rt.model.weights import load_model
-    from tfpose_rt.ops.choice import kernel_choice
+    from tfpose_rt.ops.choice import select_kernel
 
     path = assets.resolve(run.weights)
     device, _ = choose_device(run.device)
     model = load_model(path)[0].to(device)
     facts = {
         "model": path.stem, "sha256": assets.sha256(path)[:12], "data": folder.name, "boxes": boxes, "flip": flip,
-        "kernel": kernel_choice(run.kernel, device).name,
+        "kernel": select_kernel(run.kernel, device).name,
     }  # fmt: skip
     samples = [s for s in load(folder, ann) if not held_out or is_validation(s.image)]
     if limit is not None:
