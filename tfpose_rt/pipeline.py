@@ -25,6 +25,7 @@ from tfpose_rt.track import Tracker
 
 CHUNK = 4  # frames of a file that share their batches; aligned to the frame's index, so that a resumed run repeats them
 AHEAD = 8  # decoded frames that may wait for the model
+QUEUE = 64  # frames of a live source that may wait where none is to be passed over
 READY = 4  # results that may wait for whoever iterates
 AUTO_EVERY = 0.25  # s between detections where the interval is left to us
 LOST_SCORE = 0.3  # mean joint score under which a carried person is looked for again at once
@@ -86,7 +87,7 @@ class Stream:
         self._seq = -1  # capture number of the last frame taken
         for poses in replay:
             self._track(poses)
-        self._frames: Mailbox[Item] = Mailbox(1 if source.live else AHEAD)
+        self._frames: Mailbox[Item] = Mailbox(AHEAD if not source.live else 1 if self.run.source.drop else QUEUE)
         self._results: Mailbox[Result] = Mailbox(2 if source.live else READY)
         self._threads = [
             threading.Thread(target=self._read, name="read frames", daemon=True),
@@ -180,6 +181,8 @@ class Stream:
                 for result in self._process(chunk, seconds):
                     if not self._results.put(result, keep=result.poses is None):
                         return
+            for result in self._marked(None):  # what was marked after the last frame
+                self._results.put(result, keep=True)
         except Exception as caught:  # noqa: BLE001 - handed over, never lost on the thread
             error = caught
         self._results.close(error)
@@ -254,7 +257,7 @@ class Stream:
                     pts_fixed=item.pts_fixed, t_capture=item.t_capture, timings=timings,
                 )  # fmt: skip
 
-    def _marked(self, item: Item) -> Iterator[Result]:
+    def _marked(self, item: Item | None) -> Iterator[Result]:
         """Events that waited for a place among the results."""
         with self._lock:
             waiting, self._events = self._events, deque()
