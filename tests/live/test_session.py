@@ -122,10 +122,13 @@ def test_frames_of_a_slow_model_are_the_newest_and_latency_is_one_inference(tmp_
     screen = FakeScreen()
     live = session(tmp_path, screen=screen, delay=0.2, duration=5.0, outs=[(tmp_path / "a.jsonl", None)])
     summary = live.run()
-    latency = [r["latency_ms"] for r in records(tmp_path / "a.jsonl") if r["type"] == "frame"]
-    assert 15 <= summary["frames"] <= 26
-    assert 190 < np.median(latency) < 330
-    assert np.median(latency[-5:]) < np.median(latency[2:7]) + 120  # no growth
+    frames = [r for r in records(tmp_path / "a.jsonl") if r["type"] == "frame"]
+    latency = np.array([f["latency_ms"] for f in frames])
+    turn = np.diff([f["t_capture"] * 1e3 + f["latency_ms"] for f in frames])  # ms between two frames on the screen
+    assert 5 <= summary["frames"] <= 26
+    # Whatever else this machine does meanwhile: one inference and one frame of the camera, and no growth.
+    assert 190 < np.median(latency) < 1.2 * np.median(turn) + 60
+    assert (latency[2:] < turn[1:] + 250).all()
     assert summary["skipped"] >= 3.5 * summary["frames"]
     assert summary["latency_ms"]["p50"] == pytest.approx(np.median(latency), abs=1)  # one definition
 
@@ -136,7 +139,18 @@ def test_a_slow_screen_shows_the_newest_and_files_get_all(tmp_path: Path) -> Non
     summary = live.run()
     frames = [r for r in records(tmp_path / "a.jsonl") if r["type"] == "frame"]
     assert len(frames) == summary["frames"] > 1.5 * len(screen.pictures)
-    assert live.metrics.percentiles()[0] < 400
+    assert max(r["latency_ms"] for r in frames[5:]) < 1500  # eight waiting results would be more
+
+
+def test_without_dropping_every_frame_counts_and_the_delay_is_told(tmp_path: Path) -> None:
+    options = SourceOptions(drop=False, end=1.5)
+    live = session(tmp_path, options=options, delay=0.08, outs=[(tmp_path / "a.jsonl", None)])
+    summary = live.run()
+    frames = [r for r in records(tmp_path / "a.jsonl") if r["type"] == "frame"]
+    assert [f["seq"] for f in frames] == list(range(45))
+    assert summary["skipped"] == 0
+    assert frames[-1]["latency_ms"] > 1000
+    assert "the delay grows" in live.view.message[0]
 
 
 def test_keys_change_the_picture_and_nothing_in_the_files(tmp_path: Path) -> None:

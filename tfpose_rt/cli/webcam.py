@@ -124,14 +124,17 @@ def _run(
     """The run; its exit code."""
     from tfpose_rt.cli.show import console, estimator_rows, print_summary, print_table, say
     from tfpose_rt.cli.watch import interruptible
-    from tfpose_rt.draw import DrawStyle
     from tfpose_rt.io.sinks import check_outputs
+
+    videos = [] if record is None else [record] if what != "both" else [record, beside(record)]
+    check_outputs([*out, *videos], overwrite)
+    need_screen(display)
+    from tfpose_rt.draw import DrawStyle
     from tfpose_rt.live.plan import Plan
     from tfpose_rt.live.session import Session
     from tfpose_rt.pipeline import Stream
     from tfpose_rt.stats import require_frames
 
-    check_outputs([*out, *([record] if record else [])], overwrite)
     show_log(verbose, quiet)
     with interruptible() as interruption:
         source = open_live(spec, run.source)
@@ -175,23 +178,31 @@ def _run(
     return int(summary["exit_code"])
 
 
-def open_screen(display: str, info: StreamInfo) -> Screen | None:
-    """A window where one can be had; advice in one line where not.
+def beside(record: Path) -> Path:
+    """Where the clean video of `--record-what both` goes."""
+    return record.with_name(f"{record.stem}_clean{record.suffix}")
 
-    Raises: OutputError: a window was asked for by name, and there is no screen.
-    """
+
+def need_screen(display: str) -> None:
+    """Raises: DeviceError: a window was asked for by name, and there is no screen."""
+    if display != "window":
+        return
+    from tfpose_rt.live.window import has_screen
+
+    if not has_screen():
+        from tfpose_rt.errors import DeviceError
+
+        raise DeviceError("no window", why="this machine has no screen for one", fix="--display http or --display none")
+
+
+def open_screen(display: str, info: StreamInfo) -> Screen | None:
+    """A window where one can be had; advice in one line where not."""
     if display == "none":
         return None
     from tfpose_rt.live.window import Window, has_screen
 
     if has_screen():
         return Window(f"tfpose-rt {info.name}", info.size)
-    if display == "window":
-        from tfpose_rt.errors import DeviceError
-
-        raise DeviceError(
-            "no window", why="this machine has no screen for one", fix="--display http, or --display none"
-        )
     from tfpose_rt.cli.show import say
 
     say("no screen here: going on without a window (`tfpose-rt serve` shows the picture in a browser)")

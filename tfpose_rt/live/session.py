@@ -26,6 +26,7 @@ from tfpose_rt.stats import summary
 
 log = logging.getLogger(__name__)
 IDLE = 0.02  # s between two looks at the keys while nothing comes
+GROWING = 8  # waiting frames from which the delay is worth a line
 NEWS_S = 2.5  # s that a line of news stays
 STATUS_S = 0.5  # s between two reports
 DISK_SLOW = 0.5  # s of waiting for the disk from which the hole in the recording is told
@@ -263,8 +264,10 @@ class Session:
 
     def _status(self) -> None:
         now = time.monotonic()
-        if self._on_status is not None and now - self._told >= STATUS_S:
+        if now - self._told >= STATUS_S:
             self._told = now
+            if self.stream.waiting > GROWING and not self.stream.run.source.drop:
+                self._say(f"the delay grows: {self.stream.waiting} frames wait (without --no-drop the newest wins)")
             state = getattr(self.stream.source, "state", "connected")
             take = self.takes.recording
             parts = [
@@ -272,7 +275,8 @@ class Session:
                 "" if state == "connected" else state,
                 f"recording {take.name}" if take else "",
             ]
-            self._on_status(" · ".join(p for p in parts if p))
+            if self._on_status is not None:
+                self._on_status(" · ".join(p for p in parts if p))
 
     def _finish(self, ended: str | None, error: BaseException | None) -> tuple[dict[str, Any], BaseException | None]:
         """Complete every file that can be completed; the summary and the first failure."""

@@ -42,9 +42,8 @@ SHOWN = {" ": "Space", "q": "q, Esc", "h": "h, ?"}
 
 def has_screen() -> bool:
     """Whether a window can be opened; Qt ends the process where it cannot, so this is asked first."""
-    if "headless" in cv2.getBuildInformation().lower() or not hasattr(cv2, "imshow"):
-        return False
-    if "GUI:" in (info := cv2.getBuildInformation()) and "NONE" in info.split("GUI:")[1].split("\n")[0]:
+    gui = cv2.getBuildInformation().partition("GUI:")[2].partition("\n")[0]
+    if "NONE" in gui or not hasattr(cv2, "imshow"):  # opencv-python-headless
         return False
     if not sys.platform.startswith("linux"):
         return True

@@ -1,0 +1,190 @@
+"""`webcam`, `serve` and `cameras` as programs: what they print, write and exit with, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from loopback import MjpegServer, free_port
+from typer.testing import CliRunner
+
+from tfpose_rt.cli import app
+from tfpose_rt.errors import OutputError, TfposeError, UsageError
+
+CANARY = "canary-93be-pw"
+
+
+def tfpose(*arguments: str, folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    return subprocess.run(
+        [sys.executable, "-m", "tfpose_rt", *arguments],
+        cwd=folder, env={**environment, "COLUMNS": "200", "NO_COLOR": "1", **environ}, capture_output=True, text=True,
+        timeout=170, check=False,
+    )  # fmt: skip
+
+
+def test_a_camera_that_is_not_there_is_code_3_with_those_that_are(tmp_path: Path) -> None:
+    done = tfpose("webcam", "99", folder=tmp_path)
+    assert done.returncode == 3
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert "camera 99 did not open" in done.stderr
+    assert "this system lists" in done.stderr
+    assert "tfpose-rt cameras" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_address_that_is_refused_is_code_3_without_its_password(tmp_path: Path) -> None:
+    done = tfpose("webcam", f"http://u:{CANARY}@127.0.0.1:{free_port()}/x?token={CANARY}", "-vv", folder=tmp_path)
+    assert done.returncode == 3
+    assert "connection refused" in done.stderr
+    assert "http://***@127.0.0.1" in done.stderr
+    assert CANARY not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--size", "big"], 2, "not 2 whole numbers"),
+        (["--stall", "0"], 2, "--stall"),
+        (["--reconnect", "-2"], 2, "for ever"),
+        (["--display", "hologram"], 2, "auto, window, none or http"),
+        (["--record-what", "dreams"], 2, "overlay"),
+        (["--nonsense"], 2, "nonsense"),
+        (["-o", "missing/a.jsonl"], 4, "missing"),
+        (["-o", "there.jsonl"], 4, "--overwrite"),
+        (["--record", "there.mkv"], 4, "--overwrite"),
+        (["--record", "new.mkv", "--record-what", "both"], 4, "new_clean.mkv"),
+        (["--display", "window"], 6, "no screen"),
+    ],
+)
+def test_what_makes_no_sense_is_said_before_anything_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DISPLAY", raising=False)
+    for name in ("there.jsonl", "there.mkv", "new_clean.mkv"):
+        (tmp_path / name).write_text("mine")
+    done = CliRunner().invoke(app, ["webcam", "99", *arguments])
+    error = done.exception
+    assert (error.exit_code if isinstance(error, TfposeError) else done.exit_code) == code
+    assert words in f"{error} {done.output}"
+    assert {p.read_text() for p in tmp_path.iterdir()} == {"mine"}
+
+
+def test_a_plan_shows_no_secret_and_opens_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["webcam", f"rtsp://u:{CANARY}@203.0.113.1/x", "--dry-run", "-o", "a.jsonl"])
+    plan = json.loads(done.stdout)
+    assert plan["source"] == "rtsp://***@203.0.113.1/x"
+    assert plan["outputs"] == ["a.jsonl"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_cameras_is_a_list_even_when_empty() -> None:
+    done = CliRunner().invoke(app, ["cameras", "--json"])
+    assert done.exit_code == 0
+    assert isinstance(json.loads(done.stdout), list)
+    assert isinstance(CliRunner().invoke(app, ["cameras", "--backend", "v4l3"]).exception, UsageError)
+
+
+def test_serve_refuses_a_missing_folder_and_a_loose_token(tmp_path: Path) -> None:
+    missing = CliRunner().invoke(app, ["serve", "99", "--record", str(tmp_path / "nowhere")])
+    assert isinstance(missing.exception, OutputError)
+    token = tmp_path / "token"
+    token.write_text("x" * 40)
+    token.chmod(0o644)
+    loose = CliRunner().invoke(app, ["serve", "99", "--token", str(token)])
+    assert isinstance(loose.exception, UsageError)
+    assert "chmod 600" in str(loose.exception)
+
+
+def test_a_real_run_with_a_password_leaves_it_nowhere(tmp_path: Path) -> None:
+    """The real detector and model on a stream that asks for a login: files, both streams and the end are clean."""
+    with MjpegServer(login=f"admin:{CANARY}", fps=15) as server:
+        url = server.url.replace("//", f"//admin:{CANARY}@")
+        done = tfpose(
+            "webcam", url, "-vv", "--max-frames", "8", "--det-size", "320", "-o", "a.jsonl", "-o", "a.csv", "--record",
+            "a.mkv", "--record-what", "both", folder=tmp_path,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "no screen here" in done.stderr
+    assert "latency" in done.stderr
+    assert "wrote a.mkv" in done.stderr
+    assert done.stdout == ""
+    names = {p.name for p in tmp_path.iterdir()}
+    assert names == {"a.jsonl", "a.csv", "a.meta.json", "a.mkv", "a_clean.mkv"}
+    header, *_, last = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert header["source"]["name"] == server.url.replace("//", "//***@")
+    assert header["args"]["source"] == server.url.replace("//", "//***@")
+    assert last["ended"] == "limit"
+    assert last["frames"] >= 8
+    for path in tmp_path.iterdir():
+        assert CANARY.encode() not in path.read_bytes(), path
+    assert CANARY not in done.stderr
+
+
+def start(*arguments: str, folder: Path) -> subprocess.Popen[str]:
+    environment = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "tfpose_rt", *arguments],
+        cwd=folder, env={**environment, "COLUMNS": "200", "NO_COLOR": "1"}, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def answer(port: int, request: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), 5) as raw:
+        raw.sendall(request)
+        raw.settimeout(5)
+        data = b""
+        while chunk := raw.recv(65536):
+            data += chunk
+        return data
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_completes_the_files(tmp_path: Path, number: int, code: int) -> None:
+    process = start("webcam", "synthetic:320x240@15", "--det-size", "320", "-o", "a.jsonl", folder=tmp_path)
+    assert process.stderr is not None
+    part, end = tmp_path / "a.jsonl.part", time.monotonic() + 120
+    while not (part.exists() and b'"type":"frame"' in part.read_bytes()):
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    process.send_signal(number)
+    with process.stderr as lines:
+        told = lines.read()
+    assert process.wait(20) == code, told
+    last: dict[str, Any] = json.loads((tmp_path / "a.jsonl").read_text().splitlines()[-1])
+    assert (last["type"], last["ended"], last["exit_code"]) == ("summary", "signal", code)
+    assert "Traceback" not in told
+
+
+@pytest.mark.slow
+def test_serve_as_a_program(tmp_path: Path) -> None:
+    port = free_port()
+    process = start(
+        "serve", "synthetic:320x240@15", "--det-size", "320", "--port", str(port), "--duration", "30", folder=tmp_path
+    )
+    assert process.stderr is not None
+    with process.stderr as lines:
+        for line in lines:
+            if "live view" in line:
+                break
+        assert f"http://127.0.0.1:{port}/" in line
+        data = answer(port, b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert b'"state":"connected"' in data
+        process.send_signal(signal.SIGINT)
+        rest = lines.read()
+    assert process.wait(20) == 130
+    assert "Traceback" not in rest
+    assert not list(tmp_path.iterdir())
