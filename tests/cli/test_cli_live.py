@@ -107,6 +107,7 @@ def test_serve_refuses_a_missing_folder_and_a_loose_token(tmp_path: Path) -> Non
     assert "chmod 600" in str(loose.exception)
 
 
+@pytest.mark.slow
 def test_a_real_run_with_a_password_leaves_it_nowhere(tmp_path: Path) -> None:
     """The real detector and model on a stream that asks for a login: files, both streams and the end are clean."""
     with MjpegServer(login=f"admin:{CANARY}", fps=15) as server:

@@ -320,6 +320,7 @@ def chromium() -> str | None:
     return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(chromium() is None, reason="needs Chromium (apt-get install chromium)")
 def test_the_page_in_a_browser(tmp_path: Path) -> None:
     """The link logs in, the picture moves, the button records, figures are shown, nothing is reported as an error."""

@@ -120,7 +120,7 @@ def test_a_run_writes_its_data_and_its_video_with_true_times(tmp_path: Path) -> 
 def test_frames_of_a_slow_model_are_the_newest_and_latency_is_one_inference(tmp_path: Path) -> None:
     """A 30 fps camera and a model of 200 ms: what is seen is about one inference old and does not get older."""
     screen = FakeScreen()
-    live = session(tmp_path, screen=screen, delay=0.2, duration=5.0, outs=[(tmp_path / "a.jsonl", None)])
+    live = session(tmp_path, screen=screen, delay=0.2, duration=4.0, outs=[(tmp_path / "a.jsonl", None)])
     summary = live.run()
     frames = [r for r in records(tmp_path / "a.jsonl") if r["type"] == "frame"]
     latency = np.array([f["latency_ms"] for f in frames])
@@ -252,7 +252,7 @@ def test_a_lost_stream_is_told_and_ids_survive_it(tmp_path: Path) -> None:
     """Cable out for less than the buffer: one gap, then the same people with the same ids, at another size."""
     with MjpegServer() as server:
         live = session(
-            tmp_path, server.url, run={"track_buffer": 5.0}, duration=5.0, outs=[(tmp_path / "a.jsonl", None)]
+            tmp_path, server.url, run={"track_buffer": 5.0}, duration=4.0, outs=[(tmp_path / "a.jsonl", None)]
         )
 
         def pull() -> None:

@@ -144,6 +144,7 @@ def test_every_key_does_what_the_help_sheet_says(tmp_path: Path) -> None:
         assert names == [".json", ".jsonl", ".mkv", ".png", ".png"]
 
 
+@pytest.mark.slow
 @needs_screen
 def test_the_picture_keeps_its_proportions_and_closing_the_window_ends_the_run(tmp_path: Path) -> None:
     with app(tmp_path) as live:
@@ -159,6 +160,7 @@ def test_the_picture_keeps_its_proportions_and_closing_the_window_ends_the_run(t
         assert (code, last["summary"]["ended"], last["summary"]["exit_code"]) == (0, "user", 0)
 
 
+@pytest.mark.slow
 @needs_screen
 def test_a_stalled_stream_is_told_in_the_window_and_keys_go_on_working(tmp_path: Path) -> None:
     with MjpegServer(size=(640, 480)) as server, app(tmp_path, server.url) as live:
