@@ -104,7 +104,7 @@ def _writable(text: str) -> str:
 
 def _font(size: float, bold: bool = False) -> tuple[float, int]:
     """OpenCV's font factor and stroke for text of `size` px."""
-    return size / 30, max(1, round(size / 14)) + bold
+    return size / 30, max(1, round(size / 14)) + (bold and UNICODE_FONT)  # a second px blots OpenCV 4's thin letters
 
 
 def text_width(text: str, size: float, bold: bool = False) -> float:
