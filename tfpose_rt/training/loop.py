@@ -183,10 +183,11 @@ def train(
             progress.seen += loader.each * world
             progress.epoch = progress.step // loader.steps_per_epoch
             progress.losses = {k: float(v.detach()) for k, v in terms.items()}
-            progress.done = share_done(config, progress, total, world, device)
+            late = progress.seconds - last_validation >= config.val_every * 60
+            progress.done, due = agree(config, progress, total, late, world, device)
             progress.metrics = None
             report(progress)
-            if progress.done >= 1 or progress.seconds - last_validation >= config.val_every * 60:
+            if progress.done >= 1 or due:
                 last_validation = progress.seconds
                 if rank == 0:
                     checkpoint(folder, objective, optimizer, average, progress, held)
@@ -213,16 +214,22 @@ def set_rates(optimizer: torch.optim.Optimizer, config: TrainConfig, progress: P
     return lr
 
 
-def share_done(config: TrainConfig, progress: Progress, total: int, world: int, device: torch.device) -> float:
-    """How much of the run is over; the first process decides, so that all see the same learning rate."""
+def agree(
+    config: TrainConfig, progress: Progress, total: int, late: bool, world: int, device: torch.device
+) -> tuple[float, bool]:
+    """How much of the run is over, and whether to validate now.
+
+    Both hang on this process's clock, so the first process decides for all: with clocks of their own they would see
+    different learning rates, and one would wait for the others at a validation they do not know of.
+    """
     done = progress.step / total
     if config.minutes:
         done = max(done, progress.seconds / (config.minutes * 60))
-    if world > 1:
-        shared = torch.tensor([done], device=device)
-        dist.broadcast(shared, 0)
-        done = float(shared)
-    return done
+    if world == 1:
+        return done, late
+    shared = torch.tensor([done, float(late)], dtype=torch.float64, device=device)
+    dist.broadcast(shared, 0)
+    return float(shared[0]), bool(shared[1])
 
 
 def checkpoint(
