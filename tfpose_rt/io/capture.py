@@ -18,7 +18,7 @@ class Grab:
 
     Args:
         t: s, monotonic clock, right after it arrived and before it was decoded to pixels.
-        read: gives the pixels, (H, W, 3) uint8 BGR; called at most once, on any thread.
+        read: gives the pixels, (H, W, 3) uint8 BGR; on any thread.
         pts: container time in s, for a recording that is merely read over the network.
     """
 

@@ -7,6 +7,7 @@ new one is opened after a pause. No picture is ever made up: a missing stretch i
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 import time
@@ -61,9 +62,8 @@ class LiveSource:
         self._worker, taken = self._open(connects, fix)
         connection = self._worker.connection
         assert connection is not None
-        self._first: tuple[Taken[Grab], Image] = taken, self._upright(taken.item.read())
-        self._origin = taken.item.t
-        image = self._first[1]
+        self._first, self._origin = taken, taken.item.t
+        image = self._upright(taken.item.read())
         self.live = connection.live
         self._finite = connection.finite
         self.info = StreamInfo(
@@ -104,11 +104,10 @@ class LiveSource:
 
     def __iter__(self) -> Iterator[Frame | Gap | Segment]:
         """The newest frame each time, gaps, and changes of size; once only."""
-        taken, image = self._first
-        size, pts = self.info.size, 0.0
-        yield self._frame(taken, image, pts)
+        got: Taken[Grab] | None = self._begin()
+        size, pts = self.info.size, -1e-6
         while not self._stop.is_set():
-            got = self._next()
+            got = got or self._next()
             if got is None:
                 reason = self._why_ended()
                 if reason is None:
@@ -118,8 +117,9 @@ class LiveSource:
                 if got is None:
                     self.ended = "limit" if self._stop.is_set() else "source_lost"
                     return
+            taken, got = got, None
             try:
-                image = self._upright(got.item.read())
+                image = self._upright(taken.item.read())
             except Exception as error:  # noqa: BLE001 - a damaged picture is counted, and the stream goes on
                 log.info("a picture of %s could not be decoded: %s", self._name, self._scrub(str(error)))
                 self._errors += 1
@@ -127,13 +127,22 @@ class LiveSource:
             if (image.shape[1], image.shape[0]) != size:
                 size = (image.shape[1], image.shape[0])
                 yield Segment(size=size, fps=self._worker.connection.fps if self._worker.connection else None)
-            pts = max(self._time(got.item), round(pts + 1e-6, 6))
-            yield self._frame(got, image, pts)
+            pts = max(self._time(taken.item), round(pts + 1e-6, 6))
+            yield self._frame(taken, image, pts)
         self.ended = "limit"
+
+    def _begin(self) -> Taken[Grab]:
+        """The picture to begin with: the newest, since a model may have been loading meanwhile. Counts start here."""
+        newer = self._worker.box.get(0) if self.live else None
+        if newer is not None:
+            self._first = dataclasses.replace(newer, skipped=0)
+        self._captured -= self._first.seq
+        self._origin = self._first.item.t
+        return self._first
 
     def _time(self, grab: Grab) -> float:
         """S since the first frame."""
-        first = self._first[0].item
+        first = self._first.item
         start, now = (first.t, grab.t) if grab.pts is None or first.pts is None else (first.pts, grab.pts)
         return round(now - start, 6)
 
