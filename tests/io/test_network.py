@@ -76,7 +76,7 @@ def test_a_slow_reader_gets_the_newest_frame_and_the_count_of_the_others() -> No
             seen.append((frame, time.monotonic() - (frame.t_capture or 0), server.sent[-1] - number_of(frame.image)))
             time.sleep(0.3)
         later = seen[1:]
-        assert max(age for _, age, _ in later) < 0.2  # never older than one frame time and a bit
+        assert max(age for _, age, _ in later) < 0.6  # a queue would be 1.3 s behind by now
         assert max(behind for _, _, behind in later) <= 5
         assert all(4 <= frame.skipped <= 14 for frame, _, _ in later)
         for (a, _, _), (b, _, _) in zip(seen, later, strict=False):
