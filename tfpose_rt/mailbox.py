@@ -12,6 +12,12 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+WAITING = 64 * 2**20  # bytes that may wait in one place
+
+
+def slots(size: int, most: int) -> int:
+    """How many items of `size` bytes may wait: at most `most`, at least two; 4K pictures wait in smaller numbers."""
+    return max(2, min(most, WAITING // max(size, 1)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ import numpy as np
 
 from tfpose_rt.config import RunConfig
 from tfpose_rt.io.sources import Source, open_source
-from tfpose_rt.mailbox import Mailbox
+from tfpose_rt.mailbox import Mailbox, slots
 from tfpose_rt.records import Detections, Event, Frame, Gap, Poses, Result, Segment, StreamInfo
 from tfpose_rt.smooth import Smoother
 from tfpose_rt.stats import Stats
@@ -87,8 +87,11 @@ class Stream:
         self._seq = -1  # capture number of the last frame taken
         for poses in replay:
             self._track(poses)
-        self._frames: Mailbox[Item] = Mailbox(AHEAD if not source.live else 1 if self.run.source.drop else QUEUE)
-        self._results: Mailbox[Result] = Mailbox(2 if source.live else READY)
+        picture = 3 * self.info.size[0] * self.info.size[1]  # bytes
+        self._frames: Mailbox[Item] = Mailbox(
+            slots(picture, AHEAD) if not source.live else 1 if self.run.source.drop else QUEUE
+        )
+        self._results: Mailbox[Result] = Mailbox(2 if source.live else slots(picture, READY))
         self._threads = [
             threading.Thread(target=self._read, name="read frames", daemon=True),
             threading.Thread(target=self._work, name="find poses", daemon=True),

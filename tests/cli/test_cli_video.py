@@ -9,9 +9,6 @@ import time
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "io"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 from clips import make as make_clip
 from fake_estimator import FakeEstimator
 

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "io"))
 from clips import make as make_clip
 from clips import times
 from fake_estimator import FakeEstimator, make

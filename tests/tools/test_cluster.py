@@ -3,11 +3,8 @@
 import json
 import os
 import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "io"))
 from clips import make as make_clip
 from fake_estimator import make, make_dying
 

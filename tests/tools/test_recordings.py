@@ -1,7 +1,6 @@
 """convert: every format from every format that holds enough, the numbers unchanged."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +8,6 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "io"))
 from known_people import header, poses, results
 
 from tfpose_rt.errors import InputError, OutputError, PartialError, UsageError

@@ -6,8 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "io"))
 from clips import make as make_clip
 
 HERE = Path(__file__).parent

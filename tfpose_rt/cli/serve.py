@@ -102,9 +102,8 @@ def serve_view(
     duration: float | None = None, quiet: bool = False, verbose: int = 0,
 ) -> None:  # fmt: skip
     """Serve until the source ends or the user does; raises typer.Exit with the run's code unless that is 0."""
-    from tfpose_rt.cli.show import estimator_rows, print_summary, print_table, say
+    from tfpose_rt.cli.show import estimator_rows, print_summary, print_table, say, show_log
     from tfpose_rt.cli.watch import interruptible
-    from tfpose_rt.cli.webcam import show_log
     from tfpose_rt.draw import DrawStyle
     from tfpose_rt.errors import OutputError, UsageError
 

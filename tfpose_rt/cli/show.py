@@ -42,6 +42,21 @@ def print_table(rows: Mapping[str, Any]) -> None:
         say(f"  {name:<{width}}  {value}")
 
 
+def show_log(verbose: int, quiet: bool) -> None:
+    """Warnings of the library as lines on stderr; -v adds what it does, -vv everything."""
+    import logging
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            say(record.getMessage())
+
+    logger = logging.getLogger("tfpose_rt")
+    logger.setLevel(logging.ERROR if quiet else (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)])
+    if not any(type(handler).__name__ == "Lines" for handler in logger.handlers):
+        logger.addHandler(Lines())
+        logger.propagate = False
+
+
 def progress_bar(visible: bool = True) -> Progress:
     """A bar with rate and time left; nothing at all where stderr is no terminal."""
     from rich.progress import (
@@ -98,7 +113,8 @@ def print_summary(record: Mapping[str, Any], totals: Mapping[str, float], files:
     if frames and totals:
         rows["stages"] = ", ".join(f"{name} {1e3 * spent / frames:.1f} ms" for name, spent in totals.items())
     if not record["complete"]:
-        rows["ended"] = f"{record['ended']}: the source stopped before its end"
+        reasons = {"decode_error": "damaged frames are missing", "signal": "interrupted"}
+        rows["ended"] = f"{record['ended']}: {reasons.get(record['ended'], 'the source stopped before its end')}"
     print_table(rows)
     for name, count in files:
         say(f"wrote {name} ({count} records)")

@@ -93,10 +93,12 @@ def video(
     """Find the poses in video files: every frame, in order, at its true time."""
     import dataclasses
 
+    from tfpose_rt.cli.show import show_log
     from tfpose_rt.config import SourceOptions
     from tfpose_rt.io.parts import SinkOptions
     from tfpose_rt.tools.batch import How
 
+    show_log(verbose, quiet)
     part = SourceOptions(
         start=seconds(start, "--start"), end=seconds(end, "--end"), frames=frame_range(frames), stride=stride, fps=fps,
         rotate=rotate, full_hash=hash == "full",

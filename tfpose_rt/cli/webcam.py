@@ -122,7 +122,7 @@ def _run(
     display: str, duration: float | None, max_frames: int | None, progress: bool, quiet: bool, verbose: int,
 ) -> int:  # fmt: skip
     """The run; its exit code."""
-    from tfpose_rt.cli.show import console, estimator_rows, print_summary, print_table, say
+    from tfpose_rt.cli.show import console, estimator_rows, print_summary, print_table, say, show_log
     from tfpose_rt.cli.watch import interruptible
     from tfpose_rt.io.sinks import check_outputs
 
@@ -207,23 +207,6 @@ def open_screen(display: str, info: StreamInfo) -> Screen | None:
 
     say("no screen here: going on without a window (`tfpose-rt serve` shows the picture in a browser)")
     return None
-
-
-def show_log(verbose: int, quiet: bool) -> None:
-    """Warnings of the library as lines on stderr; -v adds what it does, -vv everything."""
-    import logging
-
-    from tfpose_rt.cli.show import say
-
-    class Lines(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            say(record.getMessage())
-
-    logger = logging.getLogger("tfpose_rt")
-    logger.setLevel(logging.ERROR if quiet else (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)])
-    if not any(type(handler).__name__ == "Lines" for handler in logger.handlers):
-        logger.addHandler(Lines())
-        logger.propagate = False
 
 
 def _status(visible: bool) -> Any:
