@@ -71,10 +71,23 @@ def test_an_id_ends_with_the_buffer_and_is_never_given_again() -> None:
     tracker = Tracker(0.5)
     assert ids(tracker.update(scene([person(300)], 0.0))) == [0]
     assert ids(tracker.update(scene([person(300)], 0.5))) == [0]
+    assert ids(tracker.update(scene([], 0.8))) == []
     back = tracker.update(scene([person(300)], 1.1))
     assert ids(back) == [1]
     assert back.new is not None
     assert back.new.tolist() == [True]
+
+
+def test_frames_slower_than_the_buffer_do_not_cost_the_id() -> None:
+    """A model that takes 1.5 s: nobody was looked for in between. A cable pulled for 6 s is another matter."""
+    tracker = Tracker(1.0)
+    for i in range(8):
+        assert ids(tracker.update(scene([person(300 + 5 * i)], 1.5 * i))) == [0]
+    assert ids(tracker.update(scene([person(340)], 10.5 + 6.0))) == [1]
+    quick = Tracker(1.0)
+    for i in range(60):
+        assert ids(quick.update(scene([person(300)], i / 30))) == [0]
+    assert ids(quick.update(scene([person(300)], 59 / 30 + 1.2))) == [1]
 
 
 def test_one_leaves_and_another_enters_at_the_other_side() -> None:

@@ -66,6 +66,7 @@ class Tracker:
         self.ids_given = 0  # also the next id
         self._tracks: list[_Track] = []
         self._time = -np.inf  # pts of the last update
+        self._step = 0.8  # s between updates, lately
         self._size = (0, 0)
 
     def reset(self) -> None:
@@ -82,8 +83,7 @@ class Tracker:
         """
         poses = _take(poses, distinct(poses))
         self._rescale(poses.size)
-        self._time = poses.pts
-        self._tracks = [t for t in self._tracks if poses.pts - t.t <= self.buffer_s]
+        self._expire(poses.pts)
         ids = np.full(len(poses), -1, np.int64)
         weak = poses.box_scores < SURE
         for turn, gate in ((~weak, GATE), (weak, WEAK_GATE)):
@@ -142,6 +142,19 @@ class Tracker:
         worth = np.where(similarity >= gate, similarity - 0.05 * (age / max(self.buffer_s, 1e-6))[:, None], -1.0)
         chosen = zip(*linear_sum_assignment(worth, maximize=True), strict=True)
         return [(tracks[a], int(rows[b])) for a, b in chosen if similarity[a, b] >= gate]
+
+    def _expire(self, pts: float) -> None:
+        """Drop who was unseen for longer than the buffer.
+
+        Nobody was looked for between two frames: where frames are slower than the buffer (a model that takes a second),
+        those of the frame before are kept, as long as this step is no longer than such steps have been.
+        """
+        step = pts - self._time
+        usual = max(self.buffer_s, 2.5 * self._step)
+        self._tracks = [t for t in self._tracks if pts - t.t <= self.buffer_s or (t.t == self._time and step <= usual)]
+        if np.isfinite(step):
+            self._step += 0.3 * (min(step, usual) - self._step)
+        self._time = pts
 
     def _rescale(self, size: tuple[int, int]) -> None:
         """Carry the tracks over to another picture size (a camera that came back with other settings)."""

@@ -73,7 +73,7 @@ class Window:
 
     Args:
         title: its name; must not hold secrets.
-        size: W, H of the pictures, px; a larger one than MOST is opened smaller.
+        size: W, H of the pictures, px; a larger one than MOST is opened smaller, a tiny one larger.
     """
 
     MOST = (1280, 800)  # px; opened at most this large
@@ -84,7 +84,8 @@ class Window:
         )  # fonts it does not find
         self._title, self._full = title, False
         cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
-        scale = min(1.0, self.MOST[0] / size[0], self.MOST[1] / size[1])
+        enlarged = max(1.0, -(-READABLE // min(size)))  # as `readable` does
+        scale = min(enlarged, self.MOST[0] / size[0], self.MOST[1] / size[1])
         cv2.resizeWindow(title, max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
         self._seen = False
 
