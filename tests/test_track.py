@@ -59,6 +59,16 @@ def test_people_who_cross_keep_their_ids() -> None:
         assert found == ([0] if hidden else [0, 1]), f"at {t:.2f} s"
 
 
+def test_keypoints_tell_apart_whom_boxes_cannot() -> None:
+    """Two embrace in one box; the order in which they are found changes."""
+    both = np.array([[250, 80, 450, 320]] * 2)
+    tracker = Tracker()
+    for i in range(10):
+        pair = [person(300), person(390)]
+        found = ids(tracker.update(scene(pair if i % 2 == 0 else pair[::-1], i / 30, boxes=both)))
+        assert found == ([0, 1] if i % 2 == 0 else [1, 0])
+
+
 def test_half_a_second_behind_a_pillar_keeps_the_id() -> None:
     tracker = Tracker(1.0)
     for i in range(90):
