@@ -69,7 +69,7 @@ Frames = Annotated[str, _option(INPUT, "--frames", help="A:B, frames from A to b
 Stride = Annotated[int, _option(INPUT, "--stride", help="Every N-th frame; numbers stay those of the source.")]
 Fps = Annotated[float | None, _option(INPUT, "--fps", help="Rate of images and pipes, which carry no times.")]
 Hash = Annotated[str, _option(INPUT, "--hash", help="ends or full: what of the file the recording's SHA-256 covers.")]
-Display = Annotated[str, _option(DISPLAY, "--display", help="none or window.")]
+Display = Annotated[str, _option(DISPLAY, "--display", help="none, window or auto.")]
 Jobs = Annotated[int, _option(RUN, "--jobs", "-j", help="Files at once, each in a process of its own.")]
 FailFast = Annotated[bool, _option(RUN, "--fail-fast/--keep-going", help="Stop at the first file that fails.")]
 Cluster = Annotated[str, _option(RUN, "--cluster", help="ray: spread the files over a Ray cluster.")]
@@ -140,7 +140,7 @@ def process(
         return []
     with folders(todo), interruptible() as interruption:
         batch.check(todo, how)
-        with Watch(todo, progress=progress, quiet=quiet, display=display) as watch:
+        with Watch(todo, progress=progress, quiet=quiet, display=display, style=style) as watch:
             if cluster:
                 from tfpose_rt.tools.cluster import run_cluster
 

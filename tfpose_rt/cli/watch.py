@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from tfpose_rt.cli.show import estimator_rows, print_error, print_summary, print
 
 if TYPE_CHECKING:
     from tfpose_rt.config import RunConfig
+    from tfpose_rt.draw import DrawStyle
     from tfpose_rt.records import Result, StreamInfo
     from tfpose_rt.tools.batch import Outcome
     from tfpose_rt.tools.outputs import Job
@@ -27,19 +28,18 @@ class Watch:
         progress: bars, where stderr is a terminal.
         quiet: say nothing before the end.
         display: none, window, or auto: a window where there is a screen.
+        style: how people are drawn there.
     """
 
-    def __init__(self, jobs: Sequence[Job], *, progress: bool, quiet: bool, display: str) -> None:
-        from tfpose_rt.errors import UsageError
-
-        if display not in ("none", "window", "auto"):
-            raise UsageError(f"--display {display}", why="unknown", fix="none or window")
+    def __init__(
+        self, jobs: Sequence[Job], *, progress: bool, quiet: bool, display: str, style: DrawStyle | None = None
+    ) -> None:
         self._quiet, self._many = quiet, len(jobs) > 1
         self._bars = progress_bar(progress and not quiet)
         self._all = self._bars.add_task("all files", total=len(jobs), rate="") if self._many else None
         self._tasks: dict[str, Any] = {}
         self._began: dict[str, float] = {}
-        self._window = Window() if display != "none" else None
+        self._window = screening(display, style)
         self._told_model = False
 
     def __enter__(self) -> Watch:
@@ -113,39 +113,50 @@ class Watch:
             print_summary(outcome.summary, outcome.totals, [])
 
 
-class Window:
+class Screening:
     """A window for files: shows each frame as it is done; q, Esc or closing it ends the run."""
 
-    def __init__(self) -> None:
-        self._broken = False
+    def __init__(self, style: DrawStyle | None = None) -> None:
+        self._style = style
+        self._window: Any = None
 
     def show(self, result: Result) -> None:
         """Draw and show one frame. Raises Stop when the user has seen enough."""
-        if self._broken:
-            return
-        import cv2
-
         from tfpose_rt.draw import draw
+        from tfpose_rt.live.window import Window
         from tfpose_rt.tools.batch import Stop
 
         assert result.image is not None
-        try:
-            cv2.imshow("tfpose-rt", draw(result.image, result.poses) if result.poses is not None else result.image)
-            key = cv2.waitKey(1) & 0xFF
-            closed = cv2.getWindowProperty("tfpose-rt", cv2.WND_PROP_VISIBLE) < 1
-        except cv2.error:
-            self._broken = True
-            say("no window here: going on without one")
-            return
-        if closed or key in (27, ord("q")):
+        image = result.image if result.poses is None else draw(result.image, result.poses, self._style)
+        if self._window is None:
+            self._window = Window("tfpose-rt", (image.shape[1], image.shape[0]))
+        if "quit" in self._window.show(image):
             raise Stop
 
     def close(self) -> None:
         """Take it away."""
-        import cv2
+        if self._window is not None:
+            self._window.close()
 
-        with suppress(cv2.error):
-            cv2.destroyAllWindows()
+
+def screening(display: str, style: DrawStyle | None = None) -> Screening | None:
+    """What --display asks for: a window, or None.
+
+    Raises: UsageError: an unknown word. DeviceError: a window was asked for, and there is no screen.
+    """
+    from tfpose_rt.errors import DeviceError, UsageError
+
+    if display not in ("none", "window", "auto"):
+        raise UsageError(f"--display {display}", why="unknown", fix="none, window or auto")
+    if display == "none":
+        return None
+    from tfpose_rt.live.window import has_screen
+
+    if has_screen():
+        return Screening(style)
+    if display == "window":
+        raise DeviceError("no window", why="this machine has no screen for one", fix="--display none")
+    return None
 
 
 class Interruption:
