@@ -148,6 +148,7 @@ class Result:
     gap: Gap | None = None
     segment: Segment | None = None
     event: Event | None = None
+    hidden: Float | None = None  # (M, 4) px, people remembered but not found in this frame: privacy covers them too
 
     @property
     def latency_ms(self) -> float | None:
