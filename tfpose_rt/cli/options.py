@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import os
 import tomllib
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tfpose_rt.config import RunConfig, SourceOptions
+from tfpose_rt.config import RunConfig
 from tfpose_rt.errors import UsageError
 
 INPUT, MODEL, OUTPUT, DISPLAY, RUN = "Input", "Model", "Output", "Display", "Run"
@@ -18,6 +19,34 @@ INPUT, MODEL, OUTPUT, DISPLAY, RUN = "Input", "Model", "Output", "Display", "Run
 
 def _option(panel: str, *names: str, help: str, **more: Any) -> Any:
     return typer.Option(*names, help=help, rich_help_panel=panel, show_default=True, **more)
+
+
+def take_defaults(context: typer.Context, config: Path | None) -> Path | None:
+    """Defaults of every option of the command from --config (TOML), and over them from TFPOSE_<OPTION>.
+
+    Runs before any other option is read, so that precedence is flag > environment > file > built-in for all alike.
+
+    Raises: UsageError: the file cannot be read, or names an option that the command does not have.
+    """
+    told: dict[str, Any] = {}
+    if config is not None:
+        try:
+            told = tomllib.loads(config.read_text(encoding="utf-8"))
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise UsageError(f"cannot read --config {config}", why=str(error), fix="a TOML file") from error
+    told = {key.replace("-", "_"): value for key, value in told.items()}
+    known = {p.name for p in context.command.params if p.name} - {"config"}
+    for key in set(told) - known:
+        near = difflib.get_close_matches(key, known, 1)
+        fix = near[0] if near else "an option of this command, without the dashes"
+        raise UsageError(f"{config}: unknown setting {key!r}", why="this command has no such option", fix=fix)
+    values = {k: ",".join(map(str, v)) if isinstance(v, list) and k != "out" else v for k, v in told.items()}
+    for name in known:
+        value = os.environ.get(f"TFPOSE_{name.upper()}")
+        if value is not None:
+            values[name] = value
+    context.default_map = {**(context.default_map or {}), **values}
+    return config
 
 
 Weights = Annotated[str, _option(MODEL, "--weights", "-w", help="Name or .safetensors file of the pose model.")]
@@ -45,72 +74,38 @@ Threads = Annotated[int, _option(RUN, "--threads", help="CPU threads; 0 = all co
 Seed = Annotated[int, _option(RUN, "--seed", help="Seed of anything random.")]
 FullPrecision = Annotated[bool, _option(OUTPUT, "--full-precision", help="All digits instead of 2 decimals px.")]
 Overwrite = Annotated[bool, _option(OUTPUT, "--overwrite", "-y", help="Replace files that exist.")]
-ConfigFile = Annotated[Path | None, _option(RUN, "--config", help="TOML file with defaults.", dir_okay=False)]
+ConfigFile = Annotated[
+    Path | None,
+    _option(RUN, "--config", help="TOML file with defaults.", dir_okay=False, is_eager=True, callback=take_defaults),
+]
 DryRun = Annotated[bool, _option(RUN, "--dry-run", help="Print the resolved plan and open nothing.")]
 Progress = Annotated[bool, _option(RUN, "--progress/--no-progress", help="Progress bar, when stderr is a terminal.")]
 Quiet = Annotated[bool, _option(RUN, "--quiet", "-q", help="Errors and the files written, nothing else.")]
 Verbose = Annotated[int, _option(RUN, "--verbose", "-v", help="More messages; -vv for debug.", count=True)]
 
 
-def run_config(context: typer.Context, values: dict[str, Any], config: Path | None = None) -> RunConfig:
-    """The run's settings: flag > TFPOSE_* > --config > built-in.
+def run_config(values: dict[str, Any]) -> RunConfig:
+    """The run's settings from a command's parameters, whose defaults `take_defaults` has resolved.
 
     Args:
-        context: tells which values were given as flags.
-        values: the command's own parameters by RunConfig's names; others are ignored.
-        config: TOML file.
+        values: the parameters by RunConfig's names; others are ignored.
     Raises: UsageError: a value that makes no sense.
     """
     names = {f.name for f in dataclasses.fields(RunConfig)} - {"source"}
-    flags = {k: v for k, v in values.items() if k in names}
-    told = config_values(config)
-    unknown = set(told) - names - {f.name for f in dataclasses.fields(SourceOptions)}
-    if unknown:
-        RunConfig.from_dict(dict.fromkeys(unknown))  # raises, naming the nearest
-    chosen: dict[str, Any] = {}
-    for name, value in flags.items():
-        environment = os.environ.get(f"TFPOSE_{name.upper()}")
-        if given(context, name):
-            chosen[name] = value
-        elif environment is not None:
-            chosen[name] = environment
-        else:
-            chosen[name] = told.get(name, value)
-    chosen["det_every"] = 0 if chosen.get("det_every") == "auto" else chosen.get("det_every", 1)
-    roi = chosen.get("roi")
-    if isinstance(roi, str):
-        chosen["roi"] = parse_numbers(roi, 4, "--roi", "0,0,640,480")
-    return checked(RunConfig(**{k: cast(k, v) for k, v in chosen.items()}))
+    chosen = {k: v for k, v in values.items() if k in names}
+    every = str(chosen.get("det_every", 1))
+    if every != "auto" and not every.isdecimal():
+        raise UsageError(f"--det-every {every}", why="neither a whole number nor auto", fix="--det-every 4")
+    chosen["det_every"] = 0 if every == "auto" else int(every)
+    if isinstance(chosen.get("roi"), str):
+        chosen["roi"] = parse_numbers(chosen["roi"], 4, "--roi", "0,0,640,480")
+    return checked(RunConfig(**chosen))
 
 
 def given(context: typer.Context, name: str) -> bool:
     """Whether the parameter was typed, rather than left at its default."""
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
-
-
-def config_values(config: Path | None) -> dict[str, Any]:
-    """The values of a TOML file, {} for None."""
-    if config is None:
-        return {}
-    try:
-        return tomllib.loads(config.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"cannot read --config {config}", why=str(error), fix="a TOML file") from error
-
-
-def cast(name: str, value: Any) -> Any:
-    """Text from the environment as the type of the setting's default."""
-    default: Any = next(f.default for f in dataclasses.fields(RunConfig) if f.name == name)
-    if not isinstance(value, str) or isinstance(default, str) or default is None:
-        return value
-    try:
-        if isinstance(default, bool):
-            return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[value.lower()]
-        return type(default)(value)
-    except (KeyError, ValueError):
-        flag = f"--{name.replace('_', '-')}"
-        raise UsageError(f"{flag} {value}", why=f"not a {type(default).__name__}", fix=f"{flag} {default}") from None
 
 
 def parse_numbers(text: str, count: int, flag: str, example: str) -> tuple[int, ...]:
@@ -125,7 +120,9 @@ def parse_numbers(text: str, count: int, flag: str, example: str) -> tuple[int, 
 
 
 def checked(run: RunConfig) -> RunConfig:
-    """The same settings, or UsageError where one is out of range."""
+    """The same settings, or UsageError where one is out of range: before any model is loaded."""
+    from tfpose_rt.smooth import Smoother
+
     roi = run.roi
     rules = (
         ("max_people", run.max_people >= 1, "at least one person", "20"),
@@ -135,6 +132,8 @@ def checked(run: RunConfig) -> RunConfig:
         ("kpt_thr", 0 <= run.kpt_thr <= 1, "it lies in 0..1", "0.3"),
         ("threads", run.threads >= 0, "0 = all cores", "2"),
         ("background", run.background in ("frame", "black", "blur-people"), "unknown", "frame, black or blur-people"),
+        ("precision", run.precision in ("auto", "fp32", "fp16", "bf16"), "unknown", "auto, fp32, fp16 or bf16"),
+        ("det_size", run.det_size >= 32 and run.det_size % 32 == 0, "not a multiple of 32", "640"),
         ("kernel", run.kernel in ("auto", "fused", "torch"), "unknown", "auto, fused or torch"),
         ("roi", roi is None or (roi[2] > roi[0] >= 0 and roi[3] > roi[1] >= 0), "empty", "0,0,640,480"),
     )  # fmt: skip
@@ -144,4 +143,5 @@ def checked(run: RunConfig) -> RunConfig:
             raise UsageError(f"{flag} {getattr(run, name)}", why=why, fix=f"{flag} {fix}")
     if run.smooth != "off" and not run.track:
         raise UsageError("--smooth with --no-track", why="smoothing follows a person by id", fix="--track")
+    Smoother.parse(run.smooth)
     return run

@@ -89,7 +89,7 @@ def serve(
     import dataclasses
 
     options = source_options(locals())
-    run = dataclasses.replace(run_config(context, dict(locals()), config), source=options)
+    run = dataclasses.replace(run_config(dict(locals())), source=options)
     serve_view(
         source, run, typed(context), host=host, port=port, token=token, video=video, max_clients=max_clients,
         quality=jpeg_quality, folder=record, what=record_what, duration=duration, quiet=quiet, verbose=verbose,

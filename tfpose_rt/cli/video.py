@@ -103,7 +103,7 @@ def video(
         start=seconds(start, "--start"), end=seconds(end, "--end"), frames=frame_range(frames), stride=stride, fps=fps,
         rotate=rotate, full_hash=hash == "full",
     )  # fmt: skip
-    run = dataclasses.replace(run_config(context, dict(locals()), config), source=part)
+    run = dataclasses.replace(run_config(dict(locals())), source=part)
     how = How(
         overwrite=overwrite, resume=resume, skip_existing=skip_existing, fail_fast=fail_fast, sound=audio,
         sink=SinkOptions(codec=codec, csv_layout=csv_layout, openpose_layout=openpose_layout),

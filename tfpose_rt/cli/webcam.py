@@ -96,7 +96,7 @@ def webcam(
     import dataclasses
 
     options = source_options(locals())
-    run = dataclasses.replace(run_config(context, dict(locals()), config), source=options)
+    run = dataclasses.replace(run_config(dict(locals())), source=options)
     if display not in ("auto", "window", "none", "http"):
         from tfpose_rt.errors import UsageError
 
