@@ -322,8 +322,19 @@ def test_an_output_that_fails_ends_the_run_and_completes_the_others(tmp_path: Pa
     threading.Timer(1.0, remove).start()
     with pytest.raises(OutputError, match="removed"):
         live.run()
-    assert records(tmp_path / "a.jsonl")[-1]["exit_code"] == 4
+    last = records(tmp_path / "a.jsonl")[-1]
+    assert (last["exit_code"], last["ended"], last["complete"]) == (4, "source_lost", False)
     assert no_threads_left()
+
+
+def test_a_question_given_up_before_its_turn_does_not_end_the_run(tmp_path: Path) -> None:
+    live = session(tmp_path, max_frames=5)
+    asked: list[int] = []
+    given_up, waiting = live.call(lambda: asked.append(1)), live.call(lambda: asked.append(2))
+    assert given_up.cancel()
+    assert live.run()["ended"] == "limit"
+    assert asked == [2]
+    assert waiting.done()
 
 
 def test_new_names_never_meet_old_files(tmp_path: Path) -> None:

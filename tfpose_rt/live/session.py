@@ -106,6 +106,8 @@ class Session:
     def _serve_calls(self) -> None:
         while self._calls:
             function, answer = self._calls.popleft()
+            if not answer.set_running_or_notify_cancel():
+                continue  # whoever asked has stopped waiting
             try:
                 answer.set_result(function())
             except Exception as error:  # noqa: BLE001 - for whoever asked
@@ -283,6 +285,8 @@ class Session:
         failed: BaseException | None = None
         code = getattr(error, "exit_code", 1) if isinstance(error, Exception) else None
         code = self._signal_code() if ended == "signal" else code
+        if isinstance(error, Exception):  # files are valid, and the run did not reach its end
+            ended = "source_lost"
         names = [*self.takes.names, *(sink.path.name for sink in self._sinks)]
         record = summary(self.stream, ended=ended, exit_code=code, files=names)
         closers: list[Callable[[], Any]] = [lambda: self.takes.stop(record["ended"])]
