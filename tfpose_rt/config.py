@@ -1,21 +1,19 @@
-"""Everything a run depends on: frozen dataclasses, TOML in, TOML out. Flags override TFPOSE_*, which override TOML."""
+"""Everything a run depends on: frozen dataclasses, checked where they are made."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Self
 
 from tfpose_rt.errors import UsageError
 
 
 class Config:
-    """What every configuration can do: be read from a mapping or TOML, and be written back."""
+    """What every configuration can do: be read from plain values, and be written back."""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -29,23 +27,26 @@ class Config:
                     why=f"{cls.__name__} has no such field",
                     fix=near[0] if near else ", ".join(known),
                 )
+        for key, value in values.items():
+            default = known[key].default
+            if default is None or default is dataclasses.MISSING or isinstance(value, Config):
+                continue
+            fits = isinstance(value, bool) == isinstance(default, bool) and isinstance(
+                value,
+                (int, float)
+                if isinstance(default, float)
+                else list | tuple
+                if isinstance(default, tuple)
+                else type(default),
+            )
+            if not fits:
+                kind = type(default).__name__.replace("tuple", "list")
+                raise UsageError(f"{key} = {value!r}", why=f"not a {kind}", fix=f"{key} = {json.dumps(default)}")
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-
-    @classmethod
-    def from_toml(cls, path: Path) -> Self:
-        """Read a TOML file."""
-        try:
-            return cls.from_dict(tomllib.loads(path.read_text(encoding="utf-8")))
-        except (OSError, tomllib.TOMLDecodeError) as error:
-            raise UsageError(f"cannot read {path.name}", why=str(error), fix="a TOML file of settings") from error
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as JSON and TOML hold them."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}  # type: ignore[call-overload]
-
-    def to_toml(self) -> str:
-        """TOML text; settings that are None are left out."""
-        return "".join(f"{k} = {json.dumps(v)}\n" for k, v in self.to_dict().items() if v is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +73,11 @@ class ModelConfig(Config):
             raise UsageError(
                 f"size = {self.size}", why=f"sides are halved to stride {self.strides[-1]}", fix="192, 256"
             )
-        if self.channels % self.heads:
-            raise UsageError(f"channels = {self.channels}", why=f"not a multiple of {self.heads} heads", fix="192")
+        if self.channels % self.heads or self.channels % 32:
+            why = f"not a multiple of {self.heads} heads and of 32 groups"
+            raise UsageError(f"channels = {self.channels}", why=why, fix="192")
+        if self.decoder_layers < 1 or self.encoder_layers < 0:
+            raise UsageError("decoder_layers", why="at least one layer gives the answer", fix="decoder_layers = 3")
         if self.start not in ("mean", "image"):
             raise UsageError(f"start = {self.start!r}", why="the start pose is mean or image", fix='start = "image"')
 
@@ -177,8 +181,11 @@ class TrainConfig(Config):
             raise UsageError(f"loss = {self.loss!r}", why="no such loss", fix="rle, laplace or l1")
         if self.amp not in ("auto", "off", "bf16"):
             raise UsageError(f"amp = {self.amp!r}", why="no such precision", fix="auto, off or bf16")
-        if self.batch < 1 or self.epochs < 1:
-            raise UsageError("batch and epochs are at least 1", fix="batch = 64, epochs = 100")
+        for name in ("batch", "epochs", "warmup", "workers"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} = {getattr(self, name)}", why="at least 1", fix=f"{name} = 1")
+        if not self.lr > 0 or not self.val_every > 0:
+            raise UsageError(f"lr = {self.lr}, val_every = {self.val_every}", why="not above 0", fix="lr = 0.0005")
 
 
 def per_source(entries: tuple[str, ...]) -> dict[str, float]:

@@ -108,8 +108,8 @@ def _shrink(
     """Average the part of the picture that the crop reads down by a whole factor; bilinear alone would skip pixels."""
     h, w = image.shape[:2]
     corners = apply(invert(matrix), [[0, 0], [size[0], 0], [0, size[1]], size])
-    low = np.maximum(np.floor(corners.min(0)).astype(int) - 2, 0)
-    high = np.minimum(np.ceil(corners.max(0)).astype(int) + 2, (w, h))
+    low = np.maximum(np.floor(corners.min(0)).astype(int) - 2 * factor, 0)  # whole small pixels beyond the crop's edge
+    high = np.minimum(np.ceil(corners.max(0)).astype(int) + 2 * factor, (w, h))
     sides = -(-(high - low) // factor)  # rounded up
     if (high <= low).any():
         return image, matrix

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tfpose_rt.config import RunConfig
-from tfpose_rt.errors import DeviceError, UsageError
+from tfpose_rt.errors import DeviceError, UsageError, WeightsError
 from tfpose_rt.records import BoxFrom, Detections, Image, Poses, frozen
+from tfpose_rt.skeleton import NAMES
 
 
 class PoseEstimator:
@@ -49,6 +50,12 @@ class PoseEstimator:
         self.kernel, self.kernel_reason = choice.name, choice.reason
         self._dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[self.precision]
         self._net, metadata = load_model(weights)
+        joints = self._net.config.keypoints
+        if joints != len(NAMES):
+            why = f"it has {joints} joints, and files and overlays hold COCO's {len(NAMES)}"
+            raise WeightsError(
+                f"{weights.name} cannot be used here", why=why, fix="tfpose-rt eval, which takes any layout"
+            )
         self._net = self._net.to(self.device, memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]
         self.crop_size = self._net.config.size
         self.model = {"name": self._net.config.name, "sha256": assets.sha256(weights), "input": list(self.crop_size)}

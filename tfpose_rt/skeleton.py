@@ -57,7 +57,6 @@ def flip_order(names: tuple[str, ...]) -> tuple[int, ...]:
 
 FLIP: tuple[int, ...] = flip_order(NAMES)
 FLIPS: dict[int, tuple[int, ...]] = {len(NAMES): FLIP, len(MPII_NAMES): flip_order(MPII_NAMES)}  # by number of joints
-PAIRS: tuple[tuple[int, int], ...] = tuple((k, f) for k, f in enumerate(FLIP) if k < f)
 
 # Falloff per joint of the object keypoint similarity (COCO's own `kpt_oks_sigmas`).
 SIGMAS: npt.NDArray[np.float64] = np.array([

@@ -67,7 +67,7 @@ for _name in GROUPS:
 def main() -> None:
     """Run the program; a TfposeError becomes one line on stderr and its exit code."""
     try:
-        app()
+        app(windows_expand_args=False)  # a quoted glob is one recording, and a $ in a URL is a $
     except TfposeError as error:
         if os.environ.get("TFPOSE_DEBUG"):
             raise

@@ -23,9 +23,15 @@ def demo(
     """Find the poses in a bundled 5 s clip: overlay video, recording, table and a picture."""
     from tfpose_rt.cli.show import say
     from tfpose_rt.cli.video import process
+    from tfpose_rt.errors import OutputError
+    from tfpose_rt.io.sinks import check_outputs
     from tfpose_rt.tools.showcase import DEMO_CLIP, best_picture
 
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make {out}", why=str(error.strerror), fix="another --out") from error
+    check_outputs([out / "demo.png"], overwrite)
     files = [out / "demo.jsonl", out / "demo.csv"]
     process(
         [str(DEMO_CLIP)], out=files, save_video=out / "demo.mp4", display=display, overwrite=overwrite,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tfpose_rt.cli.options import Conf, DetectorName, DetSize, Device, Iou, Kernel, Weights
+from tfpose_rt.cli.options import Conf, DetectorName, DetSize, Device, Iou, Kernel, Overwrite, Weights
 
 
 def evaluate(
@@ -25,6 +25,7 @@ def evaluate(
     plot: Annotated[Path | None, typer.Option("--reliability", help="Write the reliability plot here (PNG).")] = None,
     min_ap: Annotated[float | None, typer.Option("--min-ap", help="End with code 1 below this AP.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Figures on stdout.")] = False,
+    overwrite: Overwrite = False,
     weights: Weights = "default",
     detector: DetectorName = "yolo-n",
     det_size: DetSize = 640,
@@ -36,8 +37,10 @@ def evaluate(
     """COCO AP, AR, PCK and the calibration of the scores."""
     from tfpose_rt.cli.show import print_table, say
     from tfpose_rt.config import RunConfig
+    from tfpose_rt.io.sinks import check_outputs
     from tfpose_rt.training.exam import examine
 
+    check_outputs([path for path in (dump, plot) if path is not None], overwrite)
     run = RunConfig(
         weights=weights, detector=detector, det_size=det_size, conf=conf, iou=iou, device=device, kernel=kernel
     )

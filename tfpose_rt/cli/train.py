@@ -33,6 +33,7 @@ def train(
     import os
 
     from tfpose_rt.cli.show import say
+    from tfpose_rt.cli.watch import interruptible
     from tfpose_rt.errors import UsageError
     from tfpose_rt.estimator import choose_device
     from tfpose_rt.training.data import load
@@ -50,14 +51,15 @@ def train(
     people = load(data, ann)
     if first:
         say(f"{len(people)} people, model {recipe.model.name}, {recipe.model.trunk}, on {chosen}; results in {folder}")
-    with Report(visible=first) as report:
+    with Report(visible=first) as report, interruptible() as interruption:
         try:
             last = run(people, recipe, folder, init=init, resume=resume, device=chosen, report=report.update)
         except KeyboardInterrupt:
             say(f"stopped; go on with --resume --save-dir {folder}")
-            raise typer.Exit(130) from None
+            raise typer.Exit(interruption.code or 130) from None
     if first:
-        say(f"best AP {last.best:.1f} on held-out crops; wrote {folder / 'best.safetensors'}")
+        best = f"best AP {last.best:.1f} on held-out crops" if (last.metrics or {}).get("AP") is not None else "done"
+        say(f"{best}; wrote {folder / 'best.safetensors'}")
 
 
 class Report:

@@ -123,7 +123,8 @@ class TFPose(nn.Module):
         y = start[..., :2].sigmoid()  # (B, K, 2)  y^0
         guesses = [(y, start[..., 2:], torch.zeros_like(y[..., 0]))] if self.config.start == "image" else []
         for layer, head in zip(self.decoder, self.heads, strict=True):
-            y = y.detach()
+            if guesses:  # a constant start has no guess of its own: it learns through the first layer
+                y = y.detach()
             q = layer(q, e, y, memory, self.config.shapes)
             out = head(q)  # (B, K, 5)
             y = (y.clamp(EPS, 1 - EPS).logit() + out[..., :2]).sigmoid()  # y^d = s(s^-1(y^{d-1}) + dy^d)

@@ -25,10 +25,18 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise WeightsError(f"no weights at {path.name}", why="the file does not exist", fix="tfpose-rt weights list")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = {k: json.loads(v) for k, v in (file.metadata() or {}).items()}
+            metadata = {k: _value(v) for k, v in (file.metadata() or {}).items()}
             return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+    except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path.name} is not safetensors", why=str(error), fix="tfpose-rt weights list") from error
+
+
+def _value(text: str) -> Any:
+    """A metadata value: JSON where it is ours, plain text where another program wrote it."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
 
 
 def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:

@@ -142,8 +142,6 @@ def cut_off(
             return image, box, nothing
         image, gone = image[:, :line], xy[:, 0] > line - 0.5
         box = np.array([box[0], box[1], line, box[3]], np.float32)
-    if (weight > 0).sum() and (gone & (weight > 0)).sum() == (weight > 0).sum():
-        return image, box, gone
     return image, box, gone & (weight > 0)
 
 

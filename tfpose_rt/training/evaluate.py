@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,10 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from tfpose_rt import skeleton
+from tfpose_rt.errors import TfposeError
 
 Array = npt.NDArray[Any]
 
 METRICS = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl")
+
+
+def require_pycocotools() -> None:
+    """Raises: TfposeError: pycocotools is missing; asked before any work that would be lost with it."""
+    if importlib.util.find_spec("pycocotools") is None:
+        raise TfposeError("COCO's AP needs pycocotools", why="not installed", fix='pip install "tfpose-rt[eval]"')
 
 
 def coco_ap(

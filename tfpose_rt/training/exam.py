@@ -15,7 +15,16 @@ from tfpose_rt import skeleton
 from tfpose_rt.config import RunConfig
 from tfpose_rt.errors import InputError, UsageError
 from tfpose_rt.training.data import Sample, decode, find_labels, image_home, is_validation, load
-from tfpose_rt.training.evaluate import Reliability, coco_ap, crop_ap, pck, pckh, person_score, reliability
+from tfpose_rt.training.evaluate import (
+    Reliability,
+    coco_ap,
+    crop_ap,
+    pck,
+    pckh,
+    person_score,
+    reliability,
+    require_pycocotools,
+)
 from tfpose_rt.training.validate import Answers, answer, right_mask
 
 TORSO = ("left_shoulder", "right_hip")  # PCK@0.2 measures against this distance
@@ -68,6 +77,12 @@ def examine(
     from tfpose_rt.model.weights import load_model
     from tfpose_rt.ops.choice import select_kernel
 
+    require_pycocotools()
+    if boxes not in ("gt", "detector") and not Path(boxes).is_file():
+        raise UsageError(f"--boxes {boxes}", why="neither gt, detector nor a file", fix="--boxes detector")
+    truth = find_labels(folder, ann)
+    if truth is None and boxes != "gt":
+        raise UsageError(f"--boxes {boxes} on a training pack", why="it holds crops, not pictures", fix="--boxes gt")
     path = assets.resolve(run.weights)
     device, _ = choose_device(run.device)
     model = load_model(path)[0].to(device)
@@ -86,15 +101,11 @@ def examine(
     graph = reliability(said.scores[labelled], right[labelled])
     figures["calibration error"] = graph.error
     facts["people"] = len(samples)
-    truth = find_labels(folder, ann)
-    if truth is None:  # a pack: every crop is a picture of its own
-        if boxes != "gt":
-            raise UsageError(
-                f"--boxes {boxes} on a training pack", why="it holds crops, not pictures", fix="--boxes gt"
-            )
+    if truth is None:  # every crop is a picture of its own
         return Exam(facts, figures, graph)
     labels = json.loads(truth.read_text(encoding="utf-8"))
-    if limit is not None:
+    if limit is not None or held_out:
+        names = list({s.image for s in samples})
         ids = {i["id"] for i in labels["images"] if i["file_name"] in set(names)}
         labels = {**labels, "images": [i for i in labels["images"] if i["id"] in ids],
                   "annotations": [a for a in labels["annotations"] if a["image_id"] in ids]}  # fmt: skip

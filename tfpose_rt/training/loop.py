@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from tfpose_rt import skeleton
 from tfpose_rt.config import TrainConfig
-from tfpose_rt.errors import DeviceError, InputError, TfposeError
+from tfpose_rt.errors import DeviceError, InputError, OutputError, TfposeError
 from tfpose_rt.model.tfpose import TFPose
 from tfpose_rt.model.weights import save_model
 from tfpose_rt.training import losses
@@ -27,6 +27,7 @@ from tfpose_rt.training.augment import Recipe
 from tfpose_rt.training.calibrate import calibrate_file
 from tfpose_rt.training.checkpoint import Average, start_from
 from tfpose_rt.training.data import Sample, is_validation
+from tfpose_rt.training.evaluate import require_pycocotools
 from tfpose_rt.training.loader import Batch, Loader, weigh
 from tfpose_rt.training.state import Progress, restore, save_state
 from tfpose_rt.training.validate import validate
@@ -133,7 +134,11 @@ def train(
     Raises: InputError: no people left to train on. TfposeError: the loss is not a number any more.
     """
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    require_pycocotools()
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "cuda" and world > 1:
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", rank)))
+        torch.cuda.set_device(device)
     if device.type == "mps":
         raise DeviceError("training on mps", why="the backward of grid sampling is missing there", fix="--device cpu")
     if world > 1 and not dist.is_initialized():
@@ -153,6 +158,10 @@ def train(
     if resume:
         restore(folder / "state.safetensors", objective, optimizer, average, progress)
     elif rank == 0:
+        if (folder / "run.json").exists():
+            raise OutputError(
+                f"{folder} holds a run", why="runs are never replaced", fix="--resume, or another --save-dir"
+            )
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "run.json").write_text(
             json.dumps({**dataclasses.asdict(config), "people": len(kept), "torch": torch.__version__}, indent=1)
