@@ -1,4 +1,4 @@
-"""The command line: one file a command, errors as one line, exit codes as in docs/commands.md."""
+"""The command line: one file a command, errors as one line, exit codes as in docs/troubleshooting.md."""
 
 from __future__ import annotations
 
