@@ -194,3 +194,50 @@ def test_pictures_of_the_caller_s_own():
         pytest.raises(ValueError, match="rise"),
     ):
         list(stream)
+
+
+def test_a_pause_tells_which_frames_were_lost_and_when():
+    source = ListSource(WALK * 4, live=True, interval=0.01)
+    results = []
+    with Stream(source, BlockEstimator()) as stream:
+        for r in stream:
+            results.append(r)
+            if r.frame == 5 and r.poses is not None:
+                stream.pause(True)
+                threading.Timer(0.2, stream.pause, [False]).start()
+    place = next(i for i, r in enumerate(results) if r.gap)
+    before, gap, after = results[place - 1], results[place].gap, results[place + 1]
+    assert (gap.seq_from, gap.seq_to) == (before.seq + 1, after.seq - 1)
+    assert (gap.t_start, gap.t_end) == (before.pts, after.pts)
+    assert gap.seq_to - gap.seq_from > 8
+
+
+def test_a_pause_until_the_source_ends_is_a_gap_without_an_end():
+    source = ListSource(WALK, live=True, interval=0.02)
+    results = []
+    with Stream(source, BlockEstimator()) as stream:
+        for r in stream:
+            results.append(r)
+            stream.pause(True)
+    gap, last = results[-1].gap, results[-2]
+    assert (gap.reason, gap.seq_from, gap.seq_to, gap.t_start) == ("paused", last.seq + 1, None, last.pts)
+    assert gap.t_end > gap.t_start
+
+
+@pytest.mark.parametrize(
+    "change", [Gap(reason="stalled", t_start=0.1, t_end=0.4, seq_from=3), Segment(size=(320, 240))], ids=["gap", "size"]
+)
+def test_boxes_are_not_carried_across_a_gap_or_another_size(change):
+    items = [*WALK[:7], change, *WALK[7:]]
+    results, _, _ = run(items, det_every=5)
+    looked = [r.frame for r in results if r.poses is not None and r.poses.box_from[0] == "detector"]
+    assert looked == [0, 5, 7, 10, 15, 20]
+
+
+def test_who_was_just_lost_is_remembered_for_privacy():
+    two, one = picture([(10, 50), (200, 100)]), picture([(10, 50)])
+    results, _, _ = run([two, two, *[one] * 40], track_buffer=1.0)
+    assert [len(r.hidden) for r in results[:3]] == [0, 0, 1]
+    np.testing.assert_allclose(results[2].hidden, [[199.5, 99.5, 239.5, 139.5]], atol=2)
+    assert len(results[-1].hidden) == 0  # the buffer is over
+    assert run([two, one], track=False)[0][1].hidden is None

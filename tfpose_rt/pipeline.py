@@ -18,7 +18,7 @@ import numpy as np
 from tfpose_rt.config import RunConfig
 from tfpose_rt.io.sources import Source, open_source
 from tfpose_rt.mailbox import Mailbox, slots
-from tfpose_rt.records import Detections, Event, Frame, Gap, Poses, Result, Segment, StreamInfo
+from tfpose_rt.records import Detections, Event, Float, Frame, Gap, Poses, Result, Segment, StreamInfo, frozen
 from tfpose_rt.smooth import Smoother
 from tfpose_rt.stats import Stats
 from tfpose_rt.track import Tracker
@@ -61,21 +61,15 @@ class Stream:
     """
 
     def __init__(
-        self,
-        source: Source,
-        estimator: Estimator,
-        run: RunConfig | None = None,
-        *,
-        replay: Iterable[Poses] = (),
-        after: int = -1,
-    ) -> None:
+        self, source: Source, estimator: Estimator, run: RunConfig | None = None, *,
+        replay: Iterable[Poses] = (), after: int = -1,
+    ) -> None:  # fmt: skip
         self.source, self.estimator = source, estimator
         self.run = run or estimator.run
         self.info: StreamInfo = source.info
         self.stats = Stats()
         self.ended = "user"
-        carried = self.run.det_every != 1
-        self.tracker = Tracker(self.run.track_buffer) if self.run.track or carried else None
+        self.tracker = Tracker(self.run.track_buffer) if self.run.track or self.run.det_every != 1 else None
         self.smoother = Smoother.parse(self.run.smooth)
         self._after = after
         self._last: Poses | None = None
@@ -84,7 +78,6 @@ class Stream:
         self._lock = threading.Lock()
         self._events: deque[Event] = deque()
         self._forget = False
-        self._seq = -1  # capture number of the last frame taken
         for poses in replay:
             self._track(poses)
         picture = 3 * self.info.size[0] * self.info.size[1]  # bytes
@@ -144,10 +137,7 @@ class Stream:
 
     def pause(self, on: bool) -> None:
         """Freeze the model; frames that arrive meanwhile are passed over, and a gap says so afterwards."""
-        if on:
-            self._paused.set()
-        else:
-            self._paused.clear()
+        (self._paused.set if on else self._paused.clear)()
 
     @property
     def paused(self) -> bool:
@@ -194,11 +184,11 @@ class Stream:
         """Frames that share a batch, with the seconds spent waiting for them: one if live or carried, else CHUNK."""
         alone = self.source.live or self.run.det_every != 1
         chunk: list[Item] = []
+        place = 0  # of the chunk among the source's
+        seq, t, held = -1, 0.0, 0.0  # number and pts of the last live frame; s for which a pause lost frames since
         began = time.perf_counter()
         while True:
-            paused = self._sit_out()
-            if paused is not None:
-                yield [paused], 0.0
+            held += self._sit_out()
             try:
                 taken = self._frames.get(0.1 if self.source.live else None)
             except Exception:
@@ -211,37 +201,39 @@ class Stream:
                 continue
             item = taken.item
             if isinstance(item, Frame) and self.source.live:  # by its number: two mailboxes pass frames over
-                item = dataclasses.replace(item, skipped=item.seq - self._seq - 1)
-                self._seq = item.seq
-            if chunk and isinstance(item, Frame) and item.index // CHUNK != _first_index(chunk) // CHUNK:
+                if held and item.seq > seq + 1:
+                    yield [Gap(reason="paused", t_start=t, t_end=item.pts, seq_from=seq + 1, seq_to=item.seq - 1)], 0.0
+                item = dataclasses.replace(item, skipped=item.seq - seq - 1)
+                seq, t, held = item.seq, item.pts, 0.0
+            if chunk and isinstance(item, Frame) and item.index // CHUNK != place:
                 yield chunk, time.perf_counter() - began
                 chunk, began = [], time.perf_counter()
+            place = item.index // CHUNK if isinstance(item, Frame) else place
             chunk.append(item)
             if alone or not isinstance(item, Frame):
                 yield chunk, time.perf_counter() - began
                 chunk, began = [], time.perf_counter()
         if chunk:
             yield chunk, time.perf_counter() - began
+        if held:  # the source ended meanwhile
+            yield [Gap(reason="paused", t_start=t, t_end=t + held, seq_from=seq + 1)], 0.0
 
-    def _sit_out(self) -> Gap | None:
-        """Wait while paused, throwing frames away; the gap to write afterwards, or None if nothing was paused."""
-        if not self._paused.is_set():
-            return None
-        start, first = self.stats.last_pts, self._frames.captured
+    def _sit_out(self) -> float:
+        """Wait while paused, throwing the frames of a live source away; s during which they were lost."""
+        began, lost = time.perf_counter(), False
         while self._paused.is_set() and not self._results.closed and not self._frames.closed:
             time.sleep(0.02)
             if self.source.live:
-                self._frames.drain()
-        if not self.source.live:
-            return None  # a file waits: nothing is lost
-        now = start + (self._frames.captured - first) / (self.info.fps or 30.0)
-        return Gap(reason="paused", t_start=start, t_end=now, seq_from=first, seq_to=self._frames.captured - 1)
+                lost = self._frames.drain() > 0 or lost
+        return time.perf_counter() - began if lost else 0.0
 
     def _process(self, chunk: list[Item], waited: float) -> Iterator[Result]:
         frames = [item for item in chunk if isinstance(item, Frame)]
         found = iter(self._find(frames, waited))
         for item in chunk:
             yield from self._marked(item)
+            if not isinstance(item, Frame):
+                self._last = None  # people moved on, or the picture changed: look again before boxes are carried
             if isinstance(item, Gap):
                 yield Result(gap=item, pts=item.t_start)
             elif isinstance(item, Segment):
@@ -257,7 +249,7 @@ class Stream:
                     self.stats.add(stage, spent)
                 yield Result(
                     frame=item.index, pts=item.pts, image=item.image, poses=poses, seq=item.seq, skipped=item.skipped,
-                    pts_fixed=item.pts_fixed, t_capture=item.t_capture, timings=timings,
+                    pts_fixed=item.pts_fixed, t_capture=item.t_capture, timings=timings, hidden=self._hidden(item.pts),
                 )  # fmt: skip
 
     def _marked(self, item: Item | None) -> Iterator[Result]:
@@ -267,10 +259,9 @@ class Stream:
             forget, self._forget = self._forget, False
         pts = item.pts if isinstance(item, Frame) else self.stats.last_pts
         if forget:
-            if self.tracker is not None:
-                self.tracker.reset()
-            if self.smoother is not None:
-                self.smoother.reset()
+            for memory in (self.tracker, self.smoother):
+                if memory is not None:
+                    memory.reset()
             waiting.append(Event(kind="ids_reset", t=pts))
         for event in waiting:
             yield Result(event=event, pts=event.t)
@@ -314,9 +305,13 @@ class Stream:
             poses = self.smoother.update(poses)
         return poses
 
-
-def _first_index(chunk: list[Item]) -> int:
-    return next((item.index for item in chunk if isinstance(item, Frame)), 0)
+    def _hidden(self, pts: float) -> Float | None:
+        """(M, 4) px: who was lost a moment ago and may still be in the picture; None where nobody is remembered."""
+        if self.tracker is None:
+            return None
+        found = {box.tobytes() for box in self.tracker.predicted(pts).boxes}
+        known = self.tracker.predicted(pts, lost=True).boxes
+        return frozen(known[[box.tobytes() not in found for box in known]])
 
 
 def open_stream(source: Any, estimator: Any) -> Stream:

@@ -71,7 +71,7 @@ def served(
     folder: Path, spec: str = "synthetic:320x240@30", *, options: ServeOptions | None = None, **more: Any
 ) -> Iterator[tuple[Client, Session, LiveServer]]:
     live = session(folder, spec, on_result=lambda result: hub.publish(result), **more)
-    hub = Hub(lambda result: people(live.view, result, live.stream))
+    hub = Hub(lambda result: people(live.view, result))
     server = LiveServer(live, hub, options or ServeOptions(port=0))
     server.start()
     run = threading.Thread(target=live.run)

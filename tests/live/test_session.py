@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import threading
 import time
@@ -335,6 +336,54 @@ def test_a_question_given_up_before_its_turn_does_not_end_the_run(tmp_path: Path
     assert live.run()["ended"] == "limit"
     assert asked == [2]
     assert waiting.done()
+
+
+def test_who_was_just_lost_stays_blurred_in_takes_snapshots_and_on_the_screen(tmp_path: Path) -> None:
+    from tfpose_rt.draw import DrawStyle
+    from tfpose_rt.live.snapshot import save_snapshot
+    from tfpose_rt.live.view import View, people
+
+    style = DrawStyle(background="blur-people")
+    live = session(tmp_path, style=style, max_frames=3)
+    live.run()
+    last = live._last
+    assert last is not None
+    assert last.poses is not None
+    noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
+    nobody = StageEstimator(people=0).poses([noise], StageEstimator(people=0).detect([noise]))[0]
+    lost = dataclasses.replace(last, image=noise, poses=nobody, hidden=np.array([[100, 60, 180, 200]], np.float32))
+    made = [live.takes._clean(lost), live.takes._overlay(lost), people(View(style), lost)]
+    made += [cv2.imread(str(p)) for p in save_snapshot(tmp_path, lost, style, live.plan.header)[:2]]
+    for image in made:
+        assert image[60:200, 100:180].std() < 0.5 * noise.std()
+        np.testing.assert_array_equal(image[:, :80], noise[:, :80])
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+def test_a_limit_of_frames_is_kept_to_the_frame(tmp_path: Path, limit: int) -> None:
+    """Results wait when the limit is met: a slow screen lets them pile up."""
+    live = session(tmp_path, max_frames=limit, outs=[(tmp_path / "a.jsonl", None)])
+    time.sleep(0.5)
+    assert live.run()["frames"] == limit
+    assert len([r for r in records(tmp_path / "a.jsonl") if r["type"] == "frame"]) == limit
+
+
+def test_results_before_an_error_are_written(tmp_path: Path) -> None:
+    live = session(tmp_path, outs=[(tmp_path / "a.jsonl", None)])
+    take, given = live.stream.take, []
+
+    def failing(timeout: float | None = None) -> Any:
+        if len(given) == 3:
+            raise OSError("the source broke")
+        given.append(take(5))
+        return given[-1]
+
+    live.stream.take = failing  # type: ignore[method-assign]
+    with pytest.raises(OSError, match="broke"):
+        live.run()
+    lines = records(tmp_path / "a.jsonl")
+    assert [r["seq"] for r in lines if r["type"] == "frame"] == [r.seq for r in given]
+    assert (lines[-1]["ended"], lines[-1]["complete"], lines[-1]["exit_code"]) == ("source_lost", False, 1)
 
 
 def test_new_names_never_meet_old_files(tmp_path: Path) -> None:

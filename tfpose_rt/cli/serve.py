@@ -146,7 +146,7 @@ def serve_view(
             stream, plan, metrics_of(stream, model), on_result=lambda result: hub.publish(result),
             signal_code=lambda: interruption.code or 130,
         )  # fmt: skip
-        hub = Hub(lambda result: people(session.view, result, stream), quality)
+        hub = Hub(lambda result: people(session.view, result), quality)
         try:
             server = LiveServer(session, hub, options)
         except BaseException:

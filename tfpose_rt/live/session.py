@@ -132,23 +132,35 @@ class Session:
         while not self._quit:
             result = self.stream.take(IDLE)
             if result is not None:
-                waiting = [result]
-                while len(waiting) < 8 and (result := self.stream.take(0)) is not None:
-                    waiting.append(result)
+                waiting, error = self._drain(result)
                 newest = max((i for i, r in enumerate(waiting) if r.poses is not None), default=-1)
                 for i, result in enumerate(waiting):
                     self.metrics.processed(result)
                     self._handle(result, seen=i == newest)  # a slow screen shows the newest; files get all
+                if error is not None:
+                    raise error
             elif self.stream.finished:
                 return None
             elif self.screen is not None:
                 self._idle(self.screen)
             self._serve_calls()
             self._status()
-            frames = self.stream.stats.frames
-            if (end and time.monotonic() >= end) or (self.plan.max_frames and frames >= self.plan.max_frames):
+            if (end and time.monotonic() >= end) or self._enough():
                 return "limit"
         return "user"
+
+    def _enough(self) -> bool:
+        return self.plan.max_frames is not None and self.stream.stats.frames >= self.plan.max_frames
+
+    def _drain(self, first: Result) -> tuple[list[Result], Exception | None]:
+        """What waits, up to eight results and the limit of frames; and the error behind them, which comes only once."""
+        waiting = [first]
+        try:
+            while len(waiting) < 8 and not self._enough() and (result := self.stream.take(0)) is not None:
+                waiting.append(result)
+        except Exception as error:  # noqa: BLE001 - raised once what came before it is written
+            return waiting, error
+        return waiting, None
 
     def _handle(self, result: Result, *, seen: bool) -> None:
         """Screen first: what is seen must not wait for a disk."""
@@ -157,7 +169,7 @@ class Session:
             self.view.history.add(result.poses)
             if self.screen is not None and seen:
                 began = time.perf_counter()
-                self._picture = people(self.view, result, self.stream)
+                self._picture = people(self.view, result)
                 image = self._dressed(self._picture)
                 drawn = time.perf_counter()
                 words = self.screen.show(image)
@@ -215,7 +227,7 @@ class Session:
             if told is not None:
                 self._say(told)
                 if self._last is not None and self._last.image is not None:
-                    self._picture = people(self.view, self._last, self.stream)
+                    self._picture = people(self.view, self._last)
             elif word == "quit":
                 self._quit = True
             elif word == "freeze":

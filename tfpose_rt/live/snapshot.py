@@ -33,9 +33,10 @@ def save_snapshot(folder: Path, result: Result, style: DrawStyle, header: Mappin
     stem = new_path(folder, "snapshot", "")
     style = dataclasses.replace(style, mirror=False)  # mirrors are for the screen
     record = {"header": dict(header), "frame": record_of(result)}
+    clean, overlay = (draw(result.image, result.poses, s, hide=result.hidden) for s in (bare(style), style))
     files = {
-        stem.with_name(stem.name + "_clean.png"): _png(draw(result.image, result.poses, bare(style))),
-        stem.with_name(stem.name + "_overlay.png"): _png(draw(result.image, result.poses, style)),
+        stem.with_name(stem.name + "_clean.png"): _png(clean),
+        stem.with_name(stem.name + "_overlay.png"): _png(overlay),
         stem.with_name(stem.name + ".json"): (json.dumps(record, ensure_ascii=False) + "\n").encode(),
     }
     for path, data in files.items():

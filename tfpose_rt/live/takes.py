@@ -147,13 +147,13 @@ class Takes:
     def _overlay(self, result: Result) -> Image:
         assert result.image is not None
         assert result.poses is not None
-        return draw(result.image, result.poses, dataclasses.replace(self._style(), mirror=False))
+        return draw(result.image, result.poses, dataclasses.replace(self._style(), mirror=False), hide=result.hidden)
 
     def _clean(self, result: Result) -> Image:
         """Nothing drawn, but hidden people stay hidden."""
         assert result.image is not None
         assert result.poses is not None
-        return draw(result.image, result.poses, bare(self._style()))
+        return draw(result.image, result.poses, bare(self._style()), hide=result.hidden)
 
 
 def bare(style: DrawStyle) -> DrawStyle:

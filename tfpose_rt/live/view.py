@@ -11,7 +11,6 @@ from tfpose_rt.draw import Background, DrawStyle, draw, with_threshold
 from tfpose_rt.live.metrics import RED, Metrics
 from tfpose_rt.live.trails import Trails
 from tfpose_rt.live.window import help_sheet, notice, readable, recording_mark
-from tfpose_rt.pipeline import Stream
 from tfpose_rt.records import Image, Result
 
 BACKGROUNDS: tuple[Background, ...] = ("frame", "black", "blur-people")
@@ -62,15 +61,12 @@ class View:
         return ""
 
 
-def people(view: View, result: Result, stream: Stream) -> Image:
+def people(view: View, result: Result) -> Image:
     """The frame with its people drawn as the view says."""
     assert result.image is not None
     assert result.poses is not None
-    hide = None
-    if view.style.background == "blur-people" and stream.tracker is not None:
-        hide = stream.tracker.predicted(result.pts, lost=True).boxes  # who was just lost is still there
     trails = view.history.paths() if view.trails else None
-    return draw(result.image, result.poses, view.style, trails=trails, hide=hide)
+    return draw(result.image, result.poses, view.style, trails=trails, hide=result.hidden)
 
 
 def dressed(
