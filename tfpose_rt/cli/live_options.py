@@ -35,7 +35,7 @@ Drop = Annotated[
 ]
 RecordWhat = Annotated[str, _option(OUTPUT, "--record-what", help="overlay, clean or both.")]
 Duration = Annotated[float | None, _option(RUN, "--duration", help="End after so many seconds.")]
-MaxFrames = Annotated[int | None, _option(RUN, "--max-frames", help="End after so many processed frames.")]
+MaxFrames = Annotated[int | None, _option(RUN, "--max-frames", help="End after so many processed frames.", min=1)]
 LiveDisplay = Annotated[str, _option(DISPLAY, "--display", help="auto, window, none or http.")]
 
 
