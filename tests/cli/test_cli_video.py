@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 from clips import make as make_clip
 from fake_estimator import FakeEstimator
@@ -75,6 +77,22 @@ def test_several_outputs_a_part_and_what_was_asked_is_in_the_header(program, tmp
     assert records[1]["persons"][0]["id"] is None
     assert [line.split(" (")[0] for line in err.splitlines() if line.startswith("wrote")] == [
         "wrote x.jsonl", "wrote y.csv", "wrote y.meta.json", "wrote z.mp4"]  # fmt: skip
+
+
+def test_a_mirror_is_for_the_window_alone_and_paths_stay_out_of_the_header(program, tmp_path):
+    clip(tmp_path / "a.mp4", 10)
+    weights = tmp_path / "mine.safetensors"
+    assert program("video", "a.mp4", "-o", "x.jsonl", "--save-video", "x.mkv", "--weights", weights)[0] == 0
+    assert program("video", "a.mp4", "-o", "y.jsonl", "--save-video", "y.mkv", "--mirror")[0] == 0
+    assert (tmp_path / "x.mkv").stat().st_size == (tmp_path / "y.mkv").stat().st_size
+    np.testing.assert_array_equal(first_picture(tmp_path / "x.mkv"), first_picture(tmp_path / "y.mkv"))
+    header = json.loads((tmp_path / "x.jsonl").read_text().splitlines()[0])
+    assert header["args"]["weights"] == "mine.safetensors"
+
+
+def first_picture(path):
+    with av.open(str(path)) as container:
+        return next(container.decode(video=0)).to_ndarray(format="bgr24")
 
 
 def test_dry_run_opens_nothing(program, tmp_path):
@@ -196,7 +214,7 @@ def test_a_signal_completes_the_files(tmp_path, number, expected):
     assert process.returncode == expected, seen
     assert "Traceback" not in seen
     lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
-    assert (lines[-1]["ended"], lines[-1]["complete"]) == ("signal", False)
+    assert (lines[-1]["ended"], lines[-1]["complete"], lines[-1]["exit_code"]) == ("signal", False, expected)
     assert lines[-1]["frames"] == len(lines) - 2 > 0
     assert (tmp_path / "a.mkv").exists()
     assert not list(tmp_path.glob("*.part"))

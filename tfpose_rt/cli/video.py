@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -133,7 +133,8 @@ def process(
     run = run or RunConfig(**settings)
     how = how or batch.How(overwrite=overwrite)
     style = DrawStyle(kpt_thr=run.kpt_thr, background=run.background, mirror=run.mirror)  # type: ignore[arg-type]
-    how = dataclasses.replace(how, style=style, args=_plain(how.args))
+    saved = dataclasses.replace(style, mirror=False)  # only the window is a mirror
+    how = dataclasses.replace(how, style=saved, args=_header_args(how.args))
     todo = plan(expand(sources), out, formats, save_video)
     if dry_run:
         _show_plan(todo, run, how)
@@ -170,6 +171,12 @@ def _show_plan(todo: Sequence[Job], run: RunConfig, how: How) -> None:
         "resume": how.resume,
     }
     typer.echo(json.dumps(plan, indent=1, default=str))
+
+
+def _header_args(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What the user typed, as a recording may hold it: no folders of this machine."""
+    named = {k: Path(v).name if k in ("weights", "detector") else v for k, v in values.items()}
+    return {k: _plain(v) for k, v in named.items()}
 
 
 def _plain(values: Any) -> Any:
