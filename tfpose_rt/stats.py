@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tfpose_rt.config import SourceOptions
 from tfpose_rt.errors import InputError
 from tfpose_rt.io.sources import Source
 from tfpose_rt.records import Result, StreamInfo
@@ -72,7 +73,12 @@ class Run(Protocol):
 
 
 def summary(
-    stream: Run, *, ended: str | None = None, exit_code: int | None = None, files: Iterable[str] = ()
+    stream: Run,
+    *,
+    ended: str | None = None,
+    exit_code: int | None = None,
+    files: Iterable[str] = (),
+    more_errors: int = 0,
 ) -> dict[str, Any]:
     """The record that ends a recording, and what the program prints; see docs/formats.md.
 
@@ -81,23 +87,32 @@ def summary(
         ended: overrides how the source says it ended (user, signal).
         exit_code: overrides the code that `ended` stands for.
         files: names of what was written.
+        more_errors: pictures that an earlier run, which this one continues, could not decode.
     """
     stats, source = stream.stats, stream.source
+    errors = source.decode_errors + more_errors
     ended = ended or stream.ended
     complete = ended in ("eof", "limit", "user")
-    if source.decode_errors and ended == "eof":
+    if errors and (ended == "eof" or (ended == "limit" and not stream.info.live)):
         ended, complete = "decode_error", False
     code = {"eof": 0, "limit": 0, "user": 0, "signal": 130}.get(ended, 7) if exit_code is None else exit_code
     wall = stats.wall
+    run = getattr(stream, "run", None)  # a take of a live run is a part of it and has none
+    expected = stream.info.frames if run is not None and whole(run.source) and not stream.info.live else None
     return {
         "complete": complete, "ended": ended, "frames": stats.frames,
-        "frames_expected": None if stream.info.live else stream.info.frames,
+        "frames_expected": expected,
         "frames_with_people": stats.with_people, "persons": stats.persons, "ids": len(stats.ids),
         "captured": getattr(source, "captured", stats.frames), "skipped": stats.skipped,
-        "gaps": stats.gaps, "decode_errors": source.decode_errors, "duration_s": round(stats.last_pts, 6),
+        "gaps": stats.gaps, "decode_errors": errors, "duration_s": round(stats.last_pts, 6),
         "wall_s": round(wall, 3), "fps_mean": round(stats.frames / wall, 3) if wall else None,
         "latency_ms": stats.percentiles(stats.latency), "exit_code": code, "files": list(files),
     }  # fmt: skip
+
+
+def whole(options: SourceOptions) -> bool:
+    """Whether a source is read from its first frame to its last, so that its own count is what to expect."""
+    return (options.start, options.end, options.frames, options.stride) == (None, None, None, 1)
 
 
 def require_frames(stream: Run) -> None:

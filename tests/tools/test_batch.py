@@ -15,10 +15,12 @@ from clips import times
 from fake_estimator import FakeEstimator, make
 
 from tfpose_rt.config import RunConfig, SourceOptions
+from tfpose_rt.draw import DrawStyle
 from tfpose_rt.errors import InputError, OutputError, TfposeError
 from tfpose_rt.io.jsonl import Recording
 from tfpose_rt.io.parts import SinkOptions
-from tfpose_rt.tools import workers
+from tfpose_rt.records import Poses, Result
+from tfpose_rt.tools import batch, workers
 from tfpose_rt.tools.batch import How, Stop, check, run_batch, worst
 from tfpose_rt.tools.outputs import plan
 
@@ -140,6 +142,12 @@ def test_an_undecodable_frame_is_recorded_and_the_code_is_7(tmp_path):
     assert kinds == [*(("frame", i) for i in range(33)), ("gap", 33), *(("frame", i) for i in range(34, 60))]
     last = records(tmp_path / "a.jsonl")[-1]
     assert (last["complete"], last["ended"], last["decode_errors"], last["gaps"]) == (False, "decode_error", 1, 1)
+    part = RunConfig(source=SourceOptions(frames=(20, 50)))
+    outcomes = run([str(tmp_path / "a.mov")], tmp_path, overwrite=True, config=part)
+    last = records(tmp_path / "a.jsonl")[-1]
+    assert outcomes[0].exit_code == last["exit_code"] == 7
+    assert (last["complete"], last["ended"], last["frames"]) == (False, "decode_error", 29)
+    assert last["frames_expected"] is None  # the file's count is not that of a part
 
 
 RUNS = {
@@ -165,9 +173,10 @@ def test_a_resumed_run_ends_with_the_records_of_an_uninterrupted_one(tmp_path, n
     part = tmp_path / "cut" / "a.jsonl.part"
     part.write_bytes(b"".join(lines[: keep + 1]) + lines[keep + 1][:-20])
     watcher = Quiet()
-    run([source], tmp_path / "cut", config=config, watcher=watcher, resume=True)
+    outcome = run([source], tmp_path / "cut", config=config, watcher=watcher, resume=True)[0]
     assert watcher.done == keep
-    assert watcher.results == len(lines) - 2 - keep
+    assert outcome.summary["fps_mean"] == pytest.approx(outcome.fresh / outcome.summary["wall_s"], rel=0.2)
+    assert outcome.fresh == watcher.results == len(lines) - 2 - keep
     one, two = records(tmp_path / "whole" / "a.jsonl"), records(tmp_path / "cut" / "a.jsonl")
     assert two[1:-1] == one[1:-1]
     same = [k for k in one[-1] if k not in ("wall_s", "fps_mean")]
@@ -289,8 +298,8 @@ def test_existing_files_are_refused_skipped_or_replaced(tmp_path):
 
 def test_a_user_who_has_seen_enough_and_ctrl_c_complete_the_files(tmp_path):
     source = clip(tmp_path / "a.mp4", 100)
-    outcome = run([source], tmp_path, watcher=Quiet(stop_at=30))[0]
-    assert (outcome.summary["ended"], outcome.exit_code) == ("user", 0)
+    outcomes = run([source, clip(tmp_path / "b.mp4")], tmp_path, watcher=Quiet(stop_at=30))
+    assert [(o.summary["ended"], o.exit_code) for o in outcomes] == [("user", 0)]  # the whole run ends
 
     class Interrupting(Quiet):
         def result(self, job, result):
@@ -303,6 +312,22 @@ def test_a_user_who_has_seen_enough_and_ctrl_c_complete_the_files(tmp_path):
     assert outcomes[0].exit_code == 130
     last = records(tmp_path / "a.jsonl")[-1]
     assert (last["complete"], last["ended"], last["frames"]) == (False, "signal", 40)
+
+
+def test_a_crash_is_raised_as_it_is_for_who_debugs(tmp_path, monkeypatch):
+    monkeypatch.setenv("TFPOSE_DEBUG", "1")
+    with pytest.raises(RuntimeError, match="the model broke"):
+        run([clip(tmp_path / "a.mp4")], tmp_path, estimator=FakeEstimator(fail_at=5))
+
+
+def test_who_is_remembered_but_not_found_is_blurred_in_saved_videos():
+    image = np.random.default_rng(0).integers(0, 255, (96, 144, 3), np.uint8)
+    nobody = Poses(xy=np.zeros((0, 17, 2), np.float32), scores=None, boxes=np.zeros((0, 4), np.float32),
+                   box_scores=np.zeros(0, np.float32), size=SIZE)  # fmt: skip
+    result = Result(image=image, poses=nobody, hidden=np.array([[20, 10, 60, 80]], np.float32))
+    drawn = batch._drawn(result, DrawStyle(background="blur-people"))
+    assert np.abs(drawn[20:70, 25:55].astype(int) - image[20:70, 25:55]).mean() > 20
+    np.testing.assert_array_equal(drawn[:, 110:], image[:, 110:])
 
 
 def test_a_full_disk_is_an_output_error_and_what_is_there_can_be_resumed(tmp_path):

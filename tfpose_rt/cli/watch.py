@@ -110,7 +110,8 @@ class Watch:
         elif outcome.skipped and not self._quiet:
             say(f"{outcome.job.source}: skipped, its files are there")
         elif outcome.summary is not None and not self._quiet:
-            print_summary(outcome.summary, outcome.totals, [])
+            share = outcome.summary["frames"] / max(outcome.fresh, 1)  # means are over what this run did alone
+            print_summary(outcome.summary, {stage: s * share for stage, s in outcome.totals.items()}, [])
 
 
 class Screening:
@@ -127,7 +128,9 @@ class Screening:
         from tfpose_rt.tools.batch import Stop
 
         assert result.image is not None
-        image = result.image if result.poses is None else draw(result.image, result.poses, self._style)
+        image = result.image
+        if result.poses is not None:
+            image = draw(image, result.poses, self._style, hide=result.hidden)
         if self._window is None:
             self._window = Window("tfpose-rt", (image.shape[1], image.shape[0]))
         if "quit" in self._window.show(image):
@@ -173,7 +176,7 @@ def interruptible() -> Iterator[Interruption]:
     def stop(number: int, _: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
         told.code = 128 + number
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(told.code)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,7 @@ from tfpose_rt.io.sinks import check_outputs, finals, open_sink
 from tfpose_rt.io.sources import open_source
 from tfpose_rt.pipeline import CHUNK, Stream
 from tfpose_rt.records import Image, Poses, Result, StreamInfo
-from tfpose_rt.stats import Stats, require_frames, summary
+from tfpose_rt.stats import Stats, require_frames, summary, whole
 from tfpose_rt.tools import resume as unfinished
 from tfpose_rt.tools.outputs import Job
 
@@ -51,6 +52,7 @@ class Outcome:
         skipped: its files were there already.
         files: each file with its number of frames.
         totals: s spent in each stage.
+        fresh: frames that this run did; a resumed file holds more.
     """
 
     job: Job
@@ -59,6 +61,7 @@ class Outcome:
     skipped: bool = False
     files: tuple[tuple[Path, int], ...] = ()
     totals: Mapping[str, float] = field(default_factory=dict)
+    fresh: int = 0
 
     @property
     def exit_code(self) -> int:
@@ -128,6 +131,8 @@ def run_safely(job: Job, estimator: Callable[[], Any], run: RunConfig, how: How,
             raise
         return Outcome(job=job, error=error)
     except Exception as error:
+        if os.environ.get("TFPOSE_DEBUG"):
+            raise
         log.debug("%s failed", job.source, exc_info=True)
         failure = TfposeError(f"{Path(job.source).name} failed", why=f"{type(error).__name__}: {error}", fix="--debug")
         failure.__cause__ = error
@@ -151,12 +156,13 @@ def run_job(job: Job, estimator: Callable[[], Any], run: RunConfig, how: How, wa
     except BaseException:
         source.close()
         raise
-    watcher.started(job, source.info, earlier_run.stats.frames)
+    expected = source.info.frames if whole(run.source) else None
+    watcher.started(job, replace(source.info, frames=expected), earlier_run.stats.frames)
     sinks: list[Sink] = []
     repeated = 0  # gaps that the earlier run has recorded already
     try:
         with stream:
-            ended = None
+            ended = code = None
             try:
                 for result in stream:
                     if result.gap is not None and result.gap.seq_from <= last:
@@ -166,15 +172,19 @@ def run_job(job: Job, estimator: Callable[[], Any], run: RunConfig, how: How, wa
                     for sink in sinks:
                         sink.write(result)
                     watcher.result(job, result)
-            except KeyboardInterrupt:
-                ended = "signal"
+            except KeyboardInterrupt as signal:
+                ended, code = "signal", signal_code(signal)
             except Stop:
                 ended = "user"
+            fresh, rate = stream.stats.frames, stream.stats.frames / max(stream.stats.wall, 1e-9)
             earlier_run.merge_into(stream.stats, repeated)
             if ended is None:
                 require_frames(stream)
             sinks = sinks or _open_sinks(job, source.info, model, run, how, earlier)
-            record = _summary(stream, earlier_run.errors - repeated, ended, [path.name for path in job.paths])
+            record = summary(
+                stream, ended=ended, exit_code=code, files=[path.name for path in job.paths],
+                more_errors=earlier_run.errors - repeated,
+            ) | {"fps_mean": round(rate, 3)}  # fmt: skip
             for sink in sinks:
                 sink.close(record)
     except BaseException:
@@ -182,7 +192,12 @@ def run_job(job: Job, estimator: Callable[[], Any], run: RunConfig, how: How, wa
             sink.abort()
         raise
     files = tuple((file, sink.written) for sink in sinks for file in finals(sink.path) if file.exists())
-    return Outcome(job=job, summary=record, files=files, totals=dict(stream.stats.totals))
+    return Outcome(job=job, summary=record, files=files, totals=dict(stream.stats.totals), fresh=fresh)
+
+
+def signal_code(interrupt: KeyboardInterrupt) -> int:
+    """The exit code that an interruption stands for: the one it carries, else Ctrl-C's."""
+    return int(interrupt.args[0]) if interrupt.args else 130
 
 
 def worst(outcomes: Sequence[Outcome]) -> int:
@@ -199,7 +214,7 @@ def _done(job: Job, how: How) -> bool:
 
 
 def _stopped(outcome: Outcome) -> bool:
-    return outcome.summary is not None and outcome.summary["ended"] == "signal"
+    return outcome.summary is not None and outcome.summary["ended"] in ("signal", "user")
 
 
 class _Tally:
@@ -226,14 +241,6 @@ class _Tally:
         stats.skipped += self.stats.skipped
         stats.ids |= self.stats.ids
         stats.last_pts = max(stats.last_pts, self.stats.last_pts)
-
-
-def _summary(stream: Stream, more_errors: int, ended: str | None, files: list[str]) -> dict[str, Any]:
-    record = summary(stream, ended=ended, files=files)
-    record["decode_errors"] += more_errors
-    if record["decode_errors"] and record["ended"] == "eof":
-        record |= {"ended": "decode_error", "complete": False, "exit_code": 7}
-    return record
 
 
 def _open_sinks(
@@ -273,4 +280,4 @@ def _open_sinks(
 
 def _drawn(result: Result, style: DrawStyle) -> Image:
     assert result.image is not None
-    return result.image if result.poses is None else draw(result.image, result.poses, style)
+    return result.image if result.poses is None else draw(result.image, result.poses, style, hide=result.hidden)
