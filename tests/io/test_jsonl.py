@@ -149,7 +149,7 @@ def test_damage_in_the_middle_is_an_error_with_its_line(tmp_path):
     written(path).close(SUMMARY)
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join([*lines[:3], "{broken\n", *lines[4:]]))
-    with pytest.raises(InputError, match="line 3"):
+    with pytest.raises(InputError, match="line 4"):
         list(read_results(path))
 
 

@@ -216,7 +216,7 @@ class Recording:
             with self.path.open("rb") as file:
                 file.seek(start)
                 self.offset = start
-                for number, line in enumerate(file, 1):
+                for number, line in enumerate(file, 2 if start else 1):  # the header is line 1
                     try:
                         record = json.loads(line) if line.endswith(b"\n") else None
                     except ValueError:
