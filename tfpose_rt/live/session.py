@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from tfpose_rt.errors import OutputError, TfposeError
 from tfpose_rt.io.parts import SinkOptions
 from tfpose_rt.io.sinks import Sink, open_sink
+from tfpose_rt.live.calls import Calls
 from tfpose_rt.live.metrics import Metrics
 from tfpose_rt.live.plan import Plan, Screen
 from tfpose_rt.live.snapshot import save_snapshot
@@ -59,13 +59,9 @@ class Session:
         self.stream, self.plan, self.metrics, self.screen = stream, plan, metrics, screen
         self.view = View(plan.style)
         self.takes = Takes(
-            stream,
-            plan.header,
-            plan.folder,
-            what=plan.record_what,
-            style=lambda: self.view.style,
+            stream, plan.header, plan.folder, what=plan.record_what, style=lambda: self.view.style,
             overwrite=plan.overwrite,
-        )
+        )  # fmt: skip
         self.files: list[tuple[str, int]] = []
         self._on_result, self._on_status, self._signal_code = on_result, on_status, signal_code
         self._sinks: list[Sink] = []
@@ -73,7 +69,7 @@ class Session:
         self._picture: Image | None = None  # as drawn, without figures
         self._quit = False
         self._told = 0.0
-        self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._calls = Calls()
 
     def run(self) -> dict[str, Any]:
         """Do it.
@@ -99,19 +95,7 @@ class Session:
 
     def call(self, function: Callable[[], Any]) -> Future[Any]:
         """Have a function run on this session's thread, between two frames; from any thread."""
-        answer: Future[Any] = Future()
-        self._calls.append((function, answer))
-        return answer
-
-    def _serve_calls(self) -> None:
-        while self._calls:
-            function, answer = self._calls.popleft()
-            if not answer.set_running_or_notify_cancel():
-                continue  # whoever asked has stopped waiting
-            try:
-                answer.set_result(function())
-            except Exception as error:  # noqa: BLE001 - for whoever asked
-                answer.set_exception(error)
+        return self._calls.add(function)
 
     def _open(self) -> None:
         options = SinkOptions(
@@ -143,7 +127,7 @@ class Session:
                 return None
             elif self.screen is not None:
                 self._idle(self.screen)
-            self._serve_calls()
+            self._calls.serve()
             self._status()
             if (end and time.monotonic() >= end) or self._enough():
                 return "limit"
