@@ -285,7 +285,7 @@ class Session:
             ended = "source_lost"
         names = [*self.takes.names, *(sink.path.name for sink in self._sinks)]
         record = summary(self.stream, ended=ended, exit_code=code, files=names)
-        closers: list[Callable[[], Any]] = [lambda: self.takes.stop(record["ended"])]
+        closers: list[Callable[[], Any]] = [lambda: self.takes.stop(record["ended"], record["exit_code"])]
         closers += [lambda sink=sink: sink.close(record) for sink in self._sinks]  # type: ignore[misc]
         for close in closers:
             try:

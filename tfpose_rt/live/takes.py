@@ -101,8 +101,8 @@ class Takes:
         for sink in self._sinks:
             sink.write(result)
 
-    def stop(self, ended: str = "user") -> list[tuple[str, int]]:
-        """Complete the running take.
+    def stop(self, ended: str = "user", exit_code: int = 0) -> list[tuple[str, int]]:
+        """Complete the running take; `ended` and `exit_code` are those of the run, where its end ends the take too.
 
         Returns: the files and how many frames each holds; empty without a take.
         Raises: OutputError: one of them could not be completed; the others are.
@@ -114,7 +114,7 @@ class Takes:
         captured = getattr(source, "captured", self._stats.frames) - self._captured
         part = SimpleNamespace(decode_errors=0, captured=captured)
         about: Any = SimpleNamespace(stats=self._stats, info=self._stream.info, ended=ended, source=part)
-        record = summary(about, ended=ended, exit_code=0, files=[sink.path.name for sink in sinks])
+        record = summary(about, ended=ended, exit_code=exit_code, files=[sink.path.name for sink in sinks])
         made, error = [], None
         for sink in sinks:
             try:
