@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,14 +15,10 @@ import torch
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
-from tfpose_rt import skeleton
 from tfpose_rt.model.tfpose import TFPose
 from tfpose_rt.model.weights import load_model, save_model
-from tfpose_rt.training.augment import Recipe, random_crop
 from tfpose_rt.training.data import Sample, is_validation, load
 from tfpose_rt.training.evaluate import reliability
-from tfpose_rt.training.loader import collate
-from tfpose_rt.training.losses import oks_right
 from tfpose_rt.training.validate import answer, right_mask
 
 PRIOR = 4.0  # weight of "no change", in joints: keeps rare joints from following their noise
@@ -53,12 +48,9 @@ def fit_joint(logits: npt.NDArray[np.float64], right: npt.NDArray[np.bool_]) -> 
 def fit(model: TFPose, samples: Sequence[Sample]) -> tuple[float, float]:
     """Fit the model's calibration in place; the calibration error before and after.
 
-    People are seen whole, and once more cut off by the picture's edge: joints that are not there must score low too.
-
     Args:
         model: its present calibration is replaced.
         samples: labelled people the model was not trained on.
-    Returns: errors over the labelled joints of the whole people alone.
     """
     with torch.no_grad():
         model.calibration.copy_(torch.tensor([[1.0, 0.0]]).repeat(model.config.keypoints, 1))
@@ -66,38 +58,12 @@ def fit(model: TFPose, samples: Sequence[Sample]) -> tuple[float, float]:
     labelled = np.stack([s.weight for s in samples]) > 0
     right = right_mask(said.xy, samples)
     raw = logit(said.scores.astype(np.float64).clip(1e-6, 1 - 1e-6))
-    cut_raw, cut_right, cut_known = cut_people(model, samples)
-    maps = np.array([
-        fit_joint(
-            np.concatenate((raw[labelled[:, k], k], cut_raw[cut_known[:, k], k])),
-            np.concatenate((right[labelled[:, k], k], cut_right[cut_known[:, k], k])),
-        )
-        for k in range(raw.shape[1])
-    ])  # fmt: skip
+    maps = np.array([fit_joint(raw[labelled[:, k], k], right[labelled[:, k], k]) for k in range(raw.shape[1])])
     with torch.no_grad():
         model.calibration.copy_(torch.tensor(maps, dtype=torch.float32))
     honest = expit(raw * maps[:, 0] + maps[:, 1])
     before = reliability(said.scores[labelled], right[labelled]).error
     return before, reliability(honest[labelled], right[labelled]).error
-
-
-def cut_people(model: TFPose, samples: Sequence[Sample]) -> tuple[npt.NDArray[np.float64], Any, Any]:
-    """Raw logits, right, known, each (N, K), of people cut off by the picture's edge; a joint beyond it is wrong."""
-    size = model.config.size
-    recipe = Recipe(rotate=0, tumble=0, shift=0.02, zoom=(0.9, 1.1), half_body=0.3, cut=1, erase=0, colour=0, degrade=0)
-    logits, right, known = [], [], []
-    device = next(model.parameters()).device
-    falloff = torch.tensor(skeleton.sigmas(model.config.keypoints), dtype=torch.float32, device=device)
-    for first in range(0, len(samples), 32):
-        chunk = enumerate(samples[first : first + 32], first)
-        batch = collate([random_crop(s, size, recipe, np.random.default_rng([0, i])) for i, s in chunk]).to(device)
-        with torch.no_grad():
-            xy, score = model(batch.images)
-        hit = oks_right(xy, batch.xy, batch.area, size, falloff) & (batch.weight > 0)
-        logits.append(logit(score.cpu().numpy().astype(np.float64).clip(1e-6, 1 - 1e-6)))
-        right.append(hit.cpu().numpy())
-        known.append(batch.known.cpu().numpy() > 0)
-    return np.concatenate(logits), np.concatenate(right), np.concatenate(known)
 
 
 def calibrate_file(path: Path, samples: Sequence[Sample], on: str) -> tuple[float, float]:
