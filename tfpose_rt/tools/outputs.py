@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from tfpose_rt.errors import OutputError, UsageError
@@ -49,7 +49,7 @@ def plan(
     A path with a known suffix is a file, and then there may be one source only; any other path is a folder, in which
     files are named after their source. Without `out` the folder is ./tfpose-out.
 
-    Raises: UsageError: unknown format, or one file for several sources.
+    Raises: UsageError: unknown format, a suffix that no format has, or one file for several sources.
     """
     for name in formats:
         format_of(Path("x"), name)
@@ -111,6 +111,9 @@ def _data(path: Path, formats: Sequence[str], stem: str, sources: int) -> list[t
         if len(formats) > 1:
             raise UsageError(f"-o {path} for {len(formats)} formats", why="a file has one", fix="a folder")
         return [(path, format_of(path, formats[0] if formats else None))]
+    if suffix and not path.is_dir():
+        known = ", ".join(s for s in SINKS if s)
+        raise UsageError(f"-o {path}", why=f"no format has {suffix}", fix=f"{known}; or mkdir {path}, for a folder")
     return [(path / (stem + ENDINGS[name]), name) for name in (formats or ["jsonl"])]
 
 
@@ -125,13 +128,36 @@ def _video(path: Path, stem: str, sources: int) -> Path:
 
 
 def _stems(sources: Sequence[str]) -> list[str]:
-    """A file name for each source; sources of the same name get their folder's name in front."""
+    """A file name for each source, all different, on disks that ignore case too.
+
+    Sources of the same name get their folder's name in front where that tells them apart, then their suffix, and at
+    last a number.
+    """
     stems = [_stem(source) for source in sources]
-    counts = Counter(stems)
-    return [
-        f"{safe_name(Path(source).absolute().parent.name)}_{stem}" if counts[stem] > 1 else stem
-        for source, stem in zip(sources, stems, strict=True)
-    ]
+    for more in (_with_folder, _with_suffix):
+        groups: dict[str, list[int]] = {}
+        for place, stem in enumerate(stems):
+            groups.setdefault(stem.casefold(), []).append(place)
+        for places in groups.values():
+            longer = [more(sources[place], stems[place]) for place in places]
+            if len({name.casefold() for name in longer}) > 1:
+                for place, name in zip(places, longer, strict=True):
+                    stems[place] = name
+    taken: set[str] = set()
+    for place, stem in enumerate(stems):
+        numbered = (stem if n == 1 else f"{stem}_{n}" for n in count(1))
+        stems[place] = next(name for name in numbered if name.casefold() not in taken)
+        taken.add(stems[place].casefold())
+    return stems
+
+
+def _with_folder(source: str, stem: str) -> str:
+    return f"{safe_name(Path(source).absolute().parent.name)}_{stem}"
+
+
+def _with_suffix(source: str, stem: str) -> str:
+    suffix = Path(source).suffix
+    return f"{stem}_{safe_name(suffix[1:])}" if suffix else stem
 
 
 def _stem(source: str) -> str:
