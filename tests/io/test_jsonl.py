@@ -1,7 +1,9 @@
 """The master format: its exact text, its schema, and what a reader does with a file that was cut short."""
 
+import io
 import json
 from importlib.resources import files
+from pathlib import Path
 
 import jsonschema
 import numpy as np
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from tfpose_rt.config import RunConfig
 from tfpose_rt.errors import InputError
 from tfpose_rt.io.jsonl import JsonlSink, Recording, build_header, read_results
-from tfpose_rt.io.parts import Resume, SinkOptions
+from tfpose_rt.io.parts import PartFile, Resume, SinkOptions
 from tfpose_rt.io.record_json import dumps, poses_of, record_of
 from tfpose_rt.records import Event, Gap, Poses, Result, Segment, StreamInfo
 
@@ -151,6 +153,16 @@ def test_damage_in_the_middle_is_an_error_with_its_line(tmp_path):
     path.write_text("".join([*lines[:3], "{broken\n", *lines[4:]]))
     with pytest.raises(InputError, match="line 4"):
         list(read_results(path))
+
+
+def test_standard_output_has_the_bytes_of_a_file_whatever_the_system_is_used_to(monkeypatch):
+    written_to = io.BytesIO()
+    windows = io.TextIOWrapper(written_to, encoding="cp1252", errors="strict", newline="\r\n")
+    monkeypatch.setattr("sys.stdout", windows)
+    file = PartFile(Path("-"))
+    file.write('{"name":"Šárka Жук"}\n')
+    file.finish()
+    assert written_to.getvalue() == '{"name":"Šárka Жук"}\n'.encode()
 
 
 @pytest.mark.parametrize("text", ["", "hello\n", '{"type":"frame"}\n', '{"type":"header","schema":"tfpose-rt/2"}\n'])

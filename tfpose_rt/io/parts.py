@@ -87,7 +87,7 @@ class PartFile:
         self._flushed = time.monotonic()
         try:
             if self._stdout:
-                self._file: IO[str] = sys.stdout
+                self._file: IO[str] = _plain_stdout()
             elif keep is None:
                 self._file = self.part(path).open("w", encoding="utf-8", newline="\n")
             else:
@@ -154,6 +154,14 @@ class PartFile:
                 self._file.close()
         except OSError:  # the disk is full: what was flushed stays
             return
+
+
+def _plain_stdout() -> IO[str]:
+    """Standard output with the bytes a file would have: UTF-8 and bare line feeds, whatever the system's habit."""
+    reconfigure = getattr(sys.stdout, "reconfigure", None)  # a caller may have put something else in its place
+    if reconfigure is not None:
+        reconfigure(encoding="utf-8", newline="\n")
+    return sys.stdout
 
 
 def into_place(part: Path, path: Path, *, overwrite: bool) -> None:
