@@ -14,7 +14,9 @@ from tfpose_rt.tools import kernel_oracles
 from tfpose_rt.tools.kernel_cases import Case, Inputs, make
 
 NORM = {torch.float32: 1e-6, torch.float16: 5e-4, torch.bfloat16: 4e-3}  # |out - oracle| / |oracle|
-ULPS = {torch.float32: 16, torch.float16: 2, torch.bfloat16: 2}  # of the largest entry
+# Of the largest entry. In float32: 16 for the sums, and 16 for the coordinate, whose rounding on a 32-pixel map is 32
+# times that of a value near 1 and meets a difference between neighbours; 20.3 was the most seen, among 1,008 queries.
+ULPS = {torch.float32: 32, torch.float16: 2, torch.bfloat16: 2}
 KINK = 1e-4  # px from a whole coordinate, where float32 and float64 may stand on different sides
 VARIANTS = ("A", "B")
 
