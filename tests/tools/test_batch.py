@@ -392,6 +392,49 @@ def test_processes_do_the_same_as_one(tmp_path, monkeypatch):
         assert one[1:-1] == many[1:-1]
 
 
+SHARED = """
+import json, os, sys
+sys.path[:0] = [{tests!r}, {io!r}]
+from pathlib import Path
+from test_batch import *
+from fake_estimator import make
+from tfpose_rt.cli.watch import interruptible
+class Telling(Quiet):
+    def advance(self, job, frames):
+        print("frames", flush=True)
+with interruptible() as told:
+    jobs = plan({sources!r}, [Path({out!r})])
+    outcomes = workers.run_workers(jobs, RunConfig(), How(), Telling(), jobs_at_once=2, make=make)
+print(json.dumps([told.code, sorted(o.exit_code for o in outcomes)]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals there")
+@pytest.mark.parametrize(("number", "everybody"), [(signal.SIGTERM, False), (signal.SIGINT, True)])
+def test_a_signal_completes_the_files_of_all_processes_and_begins_no_more(tmp_path, number, everybody):
+    sources = [clip(tmp_path / f"{name}.mp4", 1000) for name in "abcde"]
+    (tmp_path / "out").mkdir()
+    here = Path(__file__).parent
+    text = SHARED.format(tests=str(here), io=str(here.parent / "io"), sources=sources, out=str(tmp_path / "out"))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "FAKE_SECONDS": "0.1"}
+    with subprocess.Popen([sys.executable, "-c", text], env=environment, text=True, start_new_session=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:  # fmt: skip
+        assert process.stdout.readline() == "frames\n"
+        (os.killpg if everybody else os.kill)(process.pid, number)
+        seen, wrong = process.communicate(timeout=60)
+    assert wrong == ""
+    code, ended = json.loads(seen.splitlines()[-1])
+    assert code == 128 + number
+    assert ended
+    assert set(ended) == {code}
+    made = sorted((tmp_path / "out").iterdir())
+    assert [path.suffix for path in made] == [".jsonl"] * len(ended)
+    for path in made:
+        last = records(path)[-1]
+        assert (last["ended"], last["exit_code"], last["complete"]) == ("signal", code, False)
+        assert last["frames"] == len(records(path)) - 2
+
+
 @pytest.mark.slow
 def test_a_worker_that_dies_fails_its_file_alone(tmp_path, monkeypatch):
     from fake_estimator import make_dying

@@ -6,20 +6,24 @@ import multiprocessing
 import os
 import queue
 import signal
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from types import FrameType
 from typing import Any, Protocol
 
 from tfpose_rt.config import RunConfig
 from tfpose_rt.errors import TfposeError
 from tfpose_rt.records import Result, StreamInfo
-from tfpose_rt.tools.batch import How, Outcome, Watcher, run_safely
+from tfpose_rt.tools.batch import How, Outcome, Watcher, run_safely, signal_code
 from tfpose_rt.tools.outputs import Job
 
 TELL = 0.2  # s between two words of progress
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class ManyWatcher(Watcher, Protocol):
@@ -59,8 +63,31 @@ _worker: dict[str, Any] = {}  # of a worker process: its model, made at its firs
 
 
 def _start(run: RunConfig, how: How, progress: Any, make: Any) -> None:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a worker that is told to end completes its files
-    _worker.update(run=run, how=how, progress=progress, make=make)
+    _worker.update(run=run, how=how, progress=progress, make=make, busy=False, told=False)
+    for number in SIGNALS:
+        signal.signal(number, _told_to_end)
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+def _told_to_end(number: int, _: FrameType | None) -> None:
+    """Once is enough: files under way are completed, and no more are begun. Terminal and parent may both say it."""
+    told, _worker["told"] = _worker["told"], True
+    if _worker["busy"] and not told:
+        raise KeyboardInterrupt(128 + number)
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Signals wait, here and in the processes started meanwhile, which are not ready for one until `_start`."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _estimator() -> Any:
@@ -69,8 +96,17 @@ def _estimator() -> Any:
     return _worker["estimator"]
 
 
-def _do(job: Job) -> Outcome:
-    return run_safely(job, _estimator, _worker["run"], _worker["how"], Reporter(_worker["progress"].put))
+def _do(job: Job) -> Outcome | None:
+    """One job, in a worker; None where it was not begun because the worker has been told to end."""
+    outcome = None
+    try:
+        _worker["busy"] = True
+        if not _worker["told"]:
+            outcome = run_safely(job, _estimator, _worker["run"], _worker["how"], Reporter(_worker["progress"].put))
+        _worker["busy"] = False
+    except KeyboardInterrupt:  # before the first frame, or behind the last
+        _worker["busy"] = False
+    return outcome
 
 
 def make_estimator(run: RunConfig) -> Any:
@@ -121,27 +157,33 @@ class _Crew:
         self._begun: set[Job] = set()
         self.ended = False  # nothing more is to be done
         self._pool = ProcessPoolExecutor(min(count, len(jobs)), context, _start, (run, how, self._progress, make))
-        self._waiting: dict[Future[Outcome], Job] = {self._pool.submit(_do, job): job for job in jobs}
+        self._jobs, self._others = jobs, set(multiprocessing.active_children())
+        self._waiting: dict[Future[Outcome | None], Job] = {}
 
     def work(self) -> dict[Job, Outcome]:
         """Do what can be done."""
         outcomes: dict[Job, Outcome] = {}
         try:
+            with _signals_held():
+                self._waiting = {self._pool.submit(_do, job): job for job in self._jobs}
             while self._waiting:
-                done, _ = wait(self._waiting, TELL, FIRST_COMPLETED)
+                wait(self._waiting, TELL, FIRST_COMPLETED)
                 self._pass_on()
-                for future in done:
+                for future in [f for f in self._waiting if f.done()]:  # `wait` is not told of what was cancelled
                     job = self._waiting.pop(future)
                     outcome = None if future.cancelled() else self._outcome(future, job)
                     if outcome is not None:
                         outcomes[job] = outcome
                         self._watcher.finished(outcome)
                         self._end_if(self._how.fail_fast and bool(outcome.exit_code))
-        except KeyboardInterrupt:
-            self._end_if(True)
-            self._pool.shutdown(wait=True, cancel_futures=True)  # Ctrl-C reached the workers too: they complete files
-            late = {job: self._outcome(f, job) for f, job in self._waiting.items() if f.done() and not f.cancelled()}
-            outcomes |= {job: outcome for job, outcome in late.items() if outcome is not None}
+        except KeyboardInterrupt as interrupt:
+            self._tell(signal_code(interrupt) - 128)
+            self._pass_on()
+            for future, job in self._waiting.items():
+                outcome = self._outcome(future, job) if future.done() and not future.cancelled() else None
+                if outcome is not None:
+                    outcomes[job] = outcome
+                    self._watcher.finished(outcome)
         finally:
             self._pool.shutdown(wait=True, cancel_futures=True)
         if not outcomes:
@@ -153,7 +195,22 @@ class _Crew:
             self.ended = True
             self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _outcome(self, future: Future[Outcome], job: Job) -> Outcome | None:
+    def _tell(self, number: int) -> None:
+        """Have the workers complete the files under way, and wait for them; a second signal ends them at once."""
+        self.ended = True
+        ours = set(multiprocessing.active_children()) - self._others
+        try:
+            if sys.platform != "win32":  # there the console tells everybody
+                for pid in (process.pid for process in ours if process.pid is not None):
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, number)
+            self._pool.shutdown(wait=True, cancel_futures=True)
+        except KeyboardInterrupt:
+            for process in ours:
+                process.kill()
+            raise
+
+    def _outcome(self, future: Future[Outcome | None], job: Job) -> Outcome | None:
         """How a job ended; None for one that was not begun when another's worker died."""
         error = future.exception()
         if error is None:
@@ -164,6 +221,8 @@ class _Crew:
                 return None
             error = TfposeError(f"the worker of {job.source} died", why="killed, or out of memory", fix="--resume")
         elif not isinstance(error, TfposeError):
+            if os.environ.get("TFPOSE_DEBUG"):
+                raise error
             error = TfposeError(f"{job.source} failed", why=f"{type(error).__name__}: {error}", fix="--resume")
         return Outcome(job=job, error=error)
 
