@@ -118,12 +118,25 @@ def test_dry_run_opens_nothing(program, tmp_path):
     (["a.mp4", "--display", "tv"], 2, "--display tv"),
     (["a.mp4", "--cluster", "slurm"], 2, "no such engine"),
     (["nothing*.mp4"], 3, "names no video"),
+    (["a.mp4", "b.mp4", "--codec", "theora"], 2, "--codec theora"),
+    (["a.mp4", "--codec", "h264", "--save-video", "x.webm"], 2, "WebM"),
+    (["a.mp4", "--openpose-layout", "coco19"], 2, "--openpose-layout coco19"),
+    (["a.mp4", "--csv-layout", "lng"], 2, "--csv-layout lng"),
+    (["a.mp4", "--hash", "foo"], 2, "--hash foo"),
+    (["a.mp4", "--jobs", "-3"], 2, "--jobs -3"),
+    (["a.mp4", "b.mp4", "--stride", "0", "--dry-run"], 2, "--stride 0"),
+    (["a.mp4", "-o", "x.xyz"], 2, "no format has .xyz"),
+    (["a.mp4", "-o", "nodir/x.jsonl"], 4, "mkdir -p nodir"),
 ])  # fmt: skip
-def test_each_mistake_is_one_line_with_its_code_and_leaves_nothing(program, tmp_path, words, expected, text):
+def test_each_mistake_is_one_line_with_its_code_and_leaves_nothing(
+    program, monkeypatch, tmp_path, words, expected, text
+):
     clip(tmp_path / "a.mp4", 5)
     (tmp_path / "text.mp4").write_text("hello\n" * 20)
     (tmp_path / "there.csv").write_text("mine")
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    if expected == 2:
+        monkeypatch.setattr("tfpose_rt.estimator.PoseEstimator", unwanted)
     code, out, err = program("video", *words)
     assert (code, out) == (expected, "")
     wrong = [line for line in err.splitlines() if line.startswith("error: ")]
@@ -131,6 +144,22 @@ def test_each_mistake_is_one_line_with_its_code_and_leaves_nothing(program, tmp_
     assert text in wrong[0]
     assert "Traceback" not in err
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def unwanted(run):
+    raise AssertionError("the model was loaded")
+
+
+def test_ctrl_c_while_the_model_loads_is_130_and_leaves_nothing(program, monkeypatch, tmp_path):
+    def slow(run):
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("tfpose_rt.estimator.PoseEstimator", slow)
+    clip(tmp_path / "a.mp4", 5)
+    code, _, err = program("video", "a.mp4")
+    assert code == 130
+    assert "Traceback" not in err
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
 
 
 def test_several_files_one_of_them_bad(program, tmp_path):

@@ -47,6 +47,7 @@ from tfpose_rt.cli.options import (
 )  # fmt: skip
 
 if TYPE_CHECKING:
+    from tfpose_rt.cli.watch import Watch
     from tfpose_rt.config import RunConfig
     from tfpose_rt.tools.batch import How, Outcome
     from tfpose_rt.tools.outputs import Job
@@ -95,10 +96,13 @@ def video(
 
     from tfpose_rt.cli.show import show_log
     from tfpose_rt.config import SourceOptions
+    from tfpose_rt.errors import UsageError
     from tfpose_rt.io.parts import SinkOptions
     from tfpose_rt.tools.batch import How
 
     show_log(verbose, quiet)
+    if hash not in ("ends", "full"):
+        raise UsageError(f"--hash {hash}", why="unknown", fix="--hash ends or --hash full")
     part = SourceOptions(
         start=seconds(start, "--start"), end=seconds(end, "--end"), frames=frame_range(frames), stride=stride, fps=fps,
         rotate=rotate, full_hash=hash == "full",
@@ -126,37 +130,53 @@ def process(
     from tfpose_rt.cli.watch import Watch, interruptible, show_outcomes
     from tfpose_rt.config import RunConfig
     from tfpose_rt.draw import DrawStyle
-    from tfpose_rt.io.sources import expand
+    from tfpose_rt.errors import UsageError
+    from tfpose_rt.io.sources import checked, expand
     from tfpose_rt.tools import batch
-    from tfpose_rt.tools.outputs import folders, plan
+    from tfpose_rt.tools.outputs import check_words, folders, plan
 
+    if jobs < 1:
+        raise UsageError(f"--jobs {jobs}", why="at least one file at once", fix="--jobs 2")
     run = run or RunConfig(**settings)
     how = how or batch.How(overwrite=overwrite)
     style = DrawStyle(kpt_thr=run.kpt_thr, background=run.background, mirror=run.mirror)  # type: ignore[arg-type]
     saved = dataclasses.replace(style, mirror=False)  # only the window is a mirror
     how = dataclasses.replace(how, style=saved, args=_header_args(how.args))
+    checked(run.source)
     todo = plan(expand(sources), out, formats, save_video)
+    check_words(todo, how.sink)
     if dry_run:
         _show_plan(todo, run, how)
         return []
     with folders(todo), interruptible() as interruption:
         batch.check(todo, how)
         with Watch(todo, progress=progress, quiet=quiet, display=display, style=style) as watch:
-            if cluster:
-                from tfpose_rt.tools.cluster import run_cluster
-
-                outcomes = run_cluster(todo, run, how, watch, engine=cluster)
-            elif jobs > 1 and len(todo) > 1:
-                from tfpose_rt.tools.workers import run_workers
-
-                outcomes = run_workers(todo, run, how, watch, jobs_at_once=jobs)
-            else:
-                outcomes = batch.run_batch(todo, watch.estimator(run), run, how, watch)
+            try:
+                outcomes = _run(todo, run, how, watch, jobs=jobs, cluster=cluster)
+            except KeyboardInterrupt:  # while the model loads, or told twice
+                raise typer.Exit(interruption.code or 130) from None
     show_outcomes(outcomes, quiet=quiet)
     code = interruption.code or batch.worst(outcomes)
     if code:
         raise typer.Exit(code)
     return outcomes
+
+
+def _run(
+    todo: Sequence[Job], run: RunConfig, how: How, watch: Watch, *, jobs: int, cluster: str
+) -> list[Outcome]:  # fmt: skip
+    """Do every job here, in processes, or on a cluster."""
+    if cluster:
+        from tfpose_rt.tools.cluster import run_cluster
+
+        return run_cluster(todo, run, how, watch, engine=cluster)
+    if jobs > 1 and len(todo) > 1:
+        from tfpose_rt.tools.workers import run_workers
+
+        return run_workers(todo, run, how, watch, jobs_at_once=jobs)
+    from tfpose_rt.tools.batch import run_batch
+
+    return run_batch(todo, watch.estimator(run), run, how, watch)
 
 
 def _show_plan(todo: Sequence[Job], run: RunConfig, how: How) -> None:

@@ -9,10 +9,12 @@ from itertools import count
 from pathlib import Path
 
 from tfpose_rt.errors import OutputError, UsageError
-from tfpose_rt.io.openpose import safe_name
+from tfpose_rt.io.openpose import LAYOUTS, safe_name
+from tfpose_rt.io.parts import SinkOptions
 from tfpose_rt.io.sinks import SINKS, VIDEO_SUFFIXES, format_of
 
 DEFAULT_FOLDER = Path("tfpose-out")
+CODECS = ("auto", "h264", "vp9", "mp4v")
 ENDINGS = {
     "jsonl": ".jsonl",
     "csv": ".csv",
@@ -64,6 +66,23 @@ def plan(
         into = tuple(folder for folder in [*named, save_video] if folder is not None and folder in wanted)
         jobs.append(Job(source, data, video, into))
     return jobs
+
+
+def check_words(jobs: Sequence[Job], sink: SinkOptions) -> None:
+    """Refuse words that no format knows, whether or not a file of that format is made.
+
+    Raises: UsageError: an unknown codec or layout, or a codec that the container of a video cannot hold.
+    """
+    for flag, word, known in (
+        ("--codec", sink.codec, CODECS),
+        ("--csv-layout", sink.csv_layout, ("wide", "long")),
+        ("--openpose-layout", sink.openpose_layout, tuple(LAYOUTS)),
+    ):
+        if word not in known:
+            raise UsageError(f"{flag} {word}", why="unknown", fix=f"{flag} {', '.join(known)}")
+    if sink.codec not in ("auto", "vp9"):
+        for video in (job.video for job in jobs if job.video is not None and job.video.suffix.lower() == ".webm"):
+            raise UsageError(f"--codec {sink.codec} for {video}", why="WebM holds VP9", fix="--codec vp9, or .mp4")
 
 
 @contextmanager
