@@ -7,8 +7,9 @@ import os
 import queue
 import signal
 import sys
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
@@ -63,7 +64,7 @@ _worker: dict[str, Any] = {}  # of a worker process: its model, made at its firs
 
 
 def _start(run: RunConfig, how: How, progress: Any, make: Any) -> None:
-    _worker.update(run=run, how=how, progress=progress, make=make, busy=False, told=False)
+    _worker.update(run=run, how=how, progress=progress, make=make, told=0)
     for number in SIGNALS:
         signal.signal(number, _told_to_end)
     if sys.platform != "win32":
@@ -71,10 +72,37 @@ def _start(run: RunConfig, how: How, progress: Any, make: Any) -> None:
 
 
 def _told_to_end(number: int, _: FrameType | None) -> None:
-    """Once is enough: files under way are completed, and no more are begun. Terminal and parent may both say it."""
-    told, _worker["told"] = _worker["told"], True
-    if _worker["busy"] and not told:
-        raise KeyboardInterrupt(128 + number)
+    """Once is enough, and terminal and parent may both say it: noted here, heeded behind the next frame."""
+    _worker["told"] = _worker["told"] or 128 + number
+
+
+class _Obedient(Reporter):
+    """Ends a job behind a frame that is in every file, once its worker has been told to end."""
+
+    def result(self, job: Job, result: Result) -> None:
+        super().result(job, result)
+        if _worker["told"]:
+            raise KeyboardInterrupt(_worker["told"])
+
+
+@contextmanager
+def _signals_deferred() -> Iterator[Callable[[], None]]:
+    """Signals are noted meanwhile; the function given lets one do what it would have done, where that does no harm."""
+    came: list[int] = []
+    main = threading.current_thread() is threading.main_thread()
+    before = {n: handler for n in SIGNALS if main and callable(handler := signal.getsignal(n))}
+
+    def heed() -> None:
+        if came:
+            before[signal.Signals(came[0])](came[0], None)
+
+    for number in before:
+        signal.signal(number, lambda n, _: came.append(n))
+    try:
+        yield heed
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -98,15 +126,9 @@ def _estimator() -> Any:
 
 def _do(job: Job) -> Outcome | None:
     """One job, in a worker; None where it was not begun because the worker has been told to end."""
-    outcome = None
-    try:
-        _worker["busy"] = True
-        if not _worker["told"]:
-            outcome = run_safely(job, _estimator, _worker["run"], _worker["how"], Reporter(_worker["progress"].put))
-        _worker["busy"] = False
-    except KeyboardInterrupt:  # before the first frame, or behind the last
-        _worker["busy"] = False
-    return outcome
+    if _worker["told"]:
+        return None
+    return run_safely(job, _estimator, _worker["run"], _worker["how"], _Obedient(_worker["progress"].put))
 
 
 def make_estimator(run: RunConfig) -> Any:
@@ -164,18 +186,21 @@ class _Crew:
         """Do what can be done."""
         outcomes: dict[Job, Outcome] = {}
         try:
-            with _signals_held():
-                self._waiting = {self._pool.submit(_do, job): job for job in self._jobs}
-            while self._waiting:
-                wait(self._waiting, TELL, FIRST_COMPLETED)
-                self._pass_on()
-                for future in [f for f in self._waiting if f.done()]:  # `wait` is not told of what was cancelled
-                    job = self._waiting.pop(future)
-                    outcome = None if future.cancelled() else self._outcome(future, job)
-                    if outcome is not None:
-                        outcomes[job] = outcome
-                        self._watcher.finished(outcome)
-                        self._end_if(self._how.fail_fast and bool(outcome.exit_code))
+            with _signals_deferred() as heed:
+                with _signals_held():
+                    self._waiting = {self._pool.submit(_do, job): job for job in self._jobs}
+                while self._waiting:
+                    heed()
+                    wait(self._waiting, TELL, FIRST_COMPLETED)
+                    self._pass_on()
+                    for future in [f for f in self._waiting if f.done()]:  # `wait` is not told of what was cancelled
+                        job = self._waiting.pop(future)
+                        outcome = None if future.cancelled() else self._outcome(future, job)
+                        if outcome is not None:
+                            outcomes[job] = outcome
+                            self._watcher.finished(outcome)
+                            self._end_if(self._how.fail_fast and bool(outcome.exit_code))
+                heed()
         except KeyboardInterrupt as interrupt:
             self._tell(signal_code(interrupt) - 128)
             self._pass_on()
