@@ -153,17 +153,24 @@ def test_blurring_works_at_the_rim_and_outside_the_picture() -> None:
 
 
 def test_boxes_ids_and_their_colours() -> None:
-    out = draw(GREY, one({}), DrawStyle())
+    somebody = one({"nose": (160, 120)})
+    out = draw(GREY, somebody, DrawStyle())
     np.testing.assert_allclose(out[120, 40].astype(int), id_colour(0), atol=30)  # a thin line, anti-aliased
     assert painted(out)[:40].any()  # the label stands above the box
-    without = draw(GREY, one({}), DrawStyle(ids=False, boxes=False))
+    without = draw(GREY, somebody, DrawStyle(ids=False, boxes=False, points=False, skeleton=False))
     assert not painted(without).any()
     assert len({id_colour(i) for i in range(10)}) == 10
     assert id_colour(3) == id_colour(13)
 
 
+def test_what_was_taken_for_a_person_but_has_no_joint_gets_no_frame_and_no_number() -> None:
+    assert not painted(draw(GREY, one({}), DrawStyle())).any()
+    unscored = dataclasses.replace(one({}), scores=None)
+    assert painted(draw(GREY, unscored, DrawStyle())).any()
+
+
 def test_a_label_stays_inside_the_picture() -> None:
-    out = draw(GREY, one({}, box=(300, 0, 319, 30)), DrawStyle())
+    out = draw(GREY, one({"nose": (310, 20)}, box=(300, 0, 319, 30)), DrawStyle())
     assert painted(out)[:20, 250:].sum() > 200
 
 

@@ -93,6 +93,8 @@ def draw(
     # Small people first: whoever is nearer to the camera ends on top.
     for row in np.argsort((boxes[:, 3] - boxes[:, 1]) * (boxes[:, 2] - boxes[:, 0]), kind="stable"):
         shown = visible(points[row], None if poses.scores is None else poses.scores[row], style.kpt_thr, (w, h))
+        if poses.scores is not None and not shown.any():
+            continue  # a lamp taken for a person has no joint: no frame and no number for nobody (files keep it)
         number = None if poses.ids is None else int(poses.ids[row])
         width = _thickness(canvas, style, boxes[row])
         if style.boxes:
