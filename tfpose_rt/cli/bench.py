@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from tfpose_rt.cli.options import DetectorName, DetEvery, DetSize, Device, Kernel, Precision, Threads, Weights
+from tfpose_rt.cli.options import (
+    DetectorName,
+    DetEvery,
+    DetSize,
+    Device,
+    Kernel,
+    Precision,
+    Threads,
+    Weights,
+    run_config,
+)
 
 app = typer.Typer(help="Measure speed here; nothing is sent anywhere.", invoke_without_command=True)
 
@@ -41,21 +51,17 @@ def pipeline(
     import json
 
     from tfpose_rt.cli.show import estimator_rows, print_table, say
-    from tfpose_rt.config import RunConfig
     from tfpose_rt.errors import UsageError
     from tfpose_rt.estimator import PoseEstimator
     from tfpose_rt.tools.bench import machine, measure
     from tfpose_rt.tools.showcase import DEMO_CLIP
 
+    run = run_config(dict(locals()))
     try:
         counts = [int(n) for n in people.split(",") if n]
-        every = 0 if det_every == "auto" else int(det_every)
     except ValueError:
-        raise UsageError("--people or --det-every", why="not whole numbers", fix="--people 1,5,10") from None
-    run = RunConfig(
-        weights=weights, detector=detector, det_size=det_size, det_every=every, device=device, kernel=kernel,
-        precision=precision, threads=threads, max_people=max([20, *counts]),
-    )  # fmt: skip
+        raise UsageError(f"--people {people}", why="not whole numbers", fix="--people 1,5,10") from None
+    run = dataclasses.replace(run, max_people=max([run.max_people, *counts]))
     estimator = PoseEstimator(run)
     facts = {**machine(), **estimator_rows(estimator)}
     if not as_json:

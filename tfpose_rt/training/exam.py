@@ -115,7 +115,7 @@ def examine(
         results = as_results(said, [image_ids[s.image] for s in samples], people)
     else:
         results = list(detected(folder, labels, boxes, run, model, flip, batch))
-    ap = {k: v for k, v in coco_ap(labels, results).items()}
+    ap = coco_ap(labels, results)
     return Exam(facts, {**ap, **{k: v for k, v in figures.items() if not k.startswith("AP")}}, graph, results)
 
 
