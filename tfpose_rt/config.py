@@ -155,7 +155,8 @@ class TrainConfig(Config):
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: str = "rle"  # rle | laplace | l1
     heatmap: bool = True  # the auxiliary branch
-    minutes: float | None = None  # of work; with `epochs`, whichever ends first
+    minutes: float | None = None  # of work; of `minutes`, `steps` and `epochs`, whichever ends first
+    steps: int | None = None  # of the optimiser: the same budget on any machine
     epochs: int = 100
     batch: int = 64  # over all processes
     lr: float = 5e-4  # of the transformer; the trunk gets lr * trunk_lr
@@ -181,9 +182,9 @@ class TrainConfig(Config):
             raise UsageError(f"loss = {self.loss!r}", why="no such loss", fix="rle, laplace or l1")
         if self.amp not in ("auto", "off", "bf16"):
             raise UsageError(f"amp = {self.amp!r}", why="no such precision", fix="auto, off or bf16")
-        for name in ("batch", "epochs", "warmup", "workers"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} = {getattr(self, name)}", why="at least 1", fix=f"{name} = 1")
+        for name in ("batch", "steps", "epochs", "warmup", "workers"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise UsageError(f"{name} = {value}", why="at least 1", fix=f"{name} = 1")
         if not self.lr > 0 or not self.val_every > 0:
             raise UsageError(f"lr = {self.lr}, val_every = {self.val_every}", why="not above 0", fix="lr = 0.0005")
 

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import math
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -168,7 +169,7 @@ def train(
         )
     network = nn.parallel.DistributedDataParallel(objective, broadcast_buffers=False) if world > 1 else objective
     loader = Loader(kept, config, Recipe(), rank, world)
-    total = config.epochs * loader.steps_per_epoch
+    total = min(config.epochs * loader.steps_per_epoch, config.steps or sys.maxsize)
     last_validation = progress.seconds
     batches = loader.iterate(progress.step)
     try:
