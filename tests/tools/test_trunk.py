@@ -70,3 +70,23 @@ def test_something_else_is_refused(tmp_path):
     torch.save({"model": {"a": torch.zeros(1)}}, tmp_path / "x.pt")
     with pytest.raises(WeightsError):
         trunk.convert(tmp_path / "x.pt", tmp_path / "t.safetensors")
+
+
+@pytest.mark.parametrize(("name", "strides"), [("mobilenet_v2", (8, 16, 32)), ("resnet18", (4, 8, 16, 32))])
+def test_torchvisions_weights_fill_the_trunk_and_give_torchvisions_features(name, strides, tmp_path):
+    import torchvision
+
+    torch.manual_seed(0)
+    net = getattr(torchvision.models, name)(weights=None).eval()
+    torch.save(net.state_dict(), tmp_path / f"{name}.pth")
+    trunk.convert(tmp_path / f"{name}.pth", tmp_path / "trunk.safetensors")
+    model = TFPose(ModelConfig(trunk=name, strides=strides)).eval()
+    loaded, _ = start_from(model, tmp_path / "trunk.safetensors")
+    assert loaded == len(model.trunk.state_dict())
+    image = torch.rand(1, 3, 96, 64)
+    x = (image - model.trunk.mean) / model.trunk.std
+    if name == "resnet18":
+        wanted = net.layer4(net.layer3(net.layer2(net.layer1(net.maxpool(net.relu(net.bn1(net.conv1(x))))))))
+    else:
+        wanted = net.features[:18](x)
+    assert torch.equal(model.trunk(image)[-1], wanted)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 import torch
@@ -13,6 +14,24 @@ from tfpose_rt.model.yolo_trunk import YoloTrunk
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+MOBILENET_CUTS = (0, 4, 7, 14, 18)  # torchvision's blocks, where the stride doubles; the classifier's 1 x 1 is left out
+
+
+def from_torchvision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Torchvision's names for ResNet or MobileNetV2 -> this trunk's; classifiers are left out, {} for other networks."""
+    named = {}
+    for key, value in state.items():
+        first, _, rest = key.partition(".")
+        if first == "features":
+            block, _, rest = rest.partition(".")
+            stage = bisect_right(MOBILENET_CUTS, int(block)) - 1
+            if stage < len(MOBILENET_CUTS) - 1:
+                named[f"stages.{stage}.{int(block) - MOBILENET_CUTS[stage]}.{rest}"] = value
+        elif first in ("conv1", "bn1"):
+            named[f"stages.0.{int(first == 'bn1')}.{rest}"] = value
+        elif first.startswith("layer"):
+            named[f"stages.{first.removeprefix('layer')}.{rest}"] = value
+    return named
 
 
 class ImageNetTrunk(nn.Module):
@@ -63,10 +82,9 @@ def _mobilenet(strides: Sequence[int]) -> ImageNetTrunk:
     import torchvision
 
     blocks = list(torchvision.models.mobilenet_v2(weights=None).features)
-    ends = {4: (4, 24), 8: (7, 32), 16: (14, 96), 32: (18, 320)}  # stride -> blocks up to there, channels
-    cuts = [0, *(ends[s][0] for s in strides)]
-    stages = [nn.Sequential(*blocks[a:b]) for a, b in pairwise(cuts)]
-    return ImageNetTrunk(stages, dict(enumerate(strides)), [ends[s][1] for s in strides])
+    stages = [nn.Sequential(*blocks[a:b]) for a, b in pairwise(MOBILENET_CUTS)]
+    ends = {4: (0, 24), 8: (1, 32), 16: (2, 96), 32: (3, 320)}  # stride -> stage, channels
+    return ImageNetTrunk(stages, {ends[s][0]: s for s in strides}, [ends[s][1] for s in strides])
 
 
 def _yolo(width: int, generation: int, pose: int = 0) -> Callable[[Sequence[int]], nn.Module]:

@@ -1,34 +1,50 @@
-"""The trunk of a YOLO checkpoint as safetensors: what `train --init` starts from, readable without ultralytics.
+"""A trunk as safetensors: what `train --init` starts from, readable without ultralytics and without pickle.
 
-`python -m tfpose_rt.tools.trunk yolo11n-pose.pt trunk.safetensors`
+`python -m tfpose_rt.tools.trunk CHECKPOINT trunk.safetensors`, where CHECKPOINT is a YOLO11 or YOLO26 .pt, or
+torchvision's .pth of a ResNet or of MobileNetV2.
 """
 
 from __future__ import annotations
 
+import pickle
 import sys
 from pathlib import Path
 
+import torch
+
 from tfpose_rt import assets, yolo
 from tfpose_rt.errors import TfposeError, WeightsError
+from tfpose_rt.model.backbone import from_torchvision
 from tfpose_rt.model.weights import write
 from tfpose_rt.model.yolo_trunk import from_checkpoint
 
 
 def convert(checkpoint: Path, out: Path) -> int:
-    """Fold the batch norms and write the trunk; the number of tensors written.
+    """Write the trunk, a YOLO's batch norms folded; the number of tensors written.
 
     Args:
-        checkpoint: a .pt of YOLO11 or YOLO26, read without running what it holds.
+        checkpoint: a .pt of YOLO11 or YOLO26, or torchvision's .pth, read without running what it holds.
         out: .safetensors to write, whole or not at all.
     Raises: WeightsError: not such a checkpoint.
     """
-    state = yolo.read_pt(checkpoint).state
-    if "model.0.bn.weight" not in state:
-        why = "it has no batch norms to fold"
-        raise WeightsError(f"{checkpoint.name} has no trunk of ours", why=why, fix="a YOLO11 or YOLO26 .pt")
-    tensors = from_checkpoint(state)
+    tensors = from_torchvision(plain_state(checkpoint))
+    if not tensors:
+        state = yolo.read_pt(checkpoint).state
+        if "model.0.bn.weight" not in state:
+            fix = "a YOLO11 or YOLO26 .pt, or torchvision's ResNet or MobileNetV2"
+            raise WeightsError(f"{checkpoint.name} has no trunk of ours", why="its layers have other names", fix=fix)
+        tensors = from_checkpoint(state)
     write(out, tensors, {"trunk": checkpoint.stem, "origin_sha256": assets.sha256(checkpoint)})
     return len(tensors)
+
+
+def plain_state(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """Names and tensors of a file that holds nothing else, as torchvision's do; {} for any other file."""
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError):
+        return {}  # a whole module, or no checkpoint: the next reader says which
+    return {k: v for k, v in state.items() if isinstance(v, torch.Tensor)} if isinstance(state, dict) else {}
 
 
 if __name__ == "__main__":
