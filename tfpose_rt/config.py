@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -21,12 +21,8 @@ class Config:
         known = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
         for key in values:
             if key not in known:
-                near = difflib.get_close_matches(key, known, 1)
-                raise UsageError(
-                    f"unknown setting {key!r}",
-                    why=f"{cls.__name__} has no such field",
-                    fix=near[0] if near else ", ".join(known),
-                )
+                raise unknown(key, known, cls.__name__)
+        values = {key: _nested(key, value, known[key].default_factory) for key, value in values.items()}
         for key, value in values.items():
             default = known[key].default
             if default is None or default is dataclasses.MISSING or isinstance(value, Config):
@@ -47,6 +43,22 @@ class Config:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as JSON and TOML hold them."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}  # type: ignore[call-overload]
+
+
+def unknown(key: str, known: Iterable[str], owner: str) -> UsageError:
+    """The error for a key that `owner` does not have; it names the nearest of those it has."""
+    near = difflib.get_close_matches(key, known, 1)
+    fix = near[0] if near else ", ".join(known)
+    return UsageError(f"unknown setting {key!r}", why=f"{owner} has no such field", fix=fix)
+
+
+def _nested(key: str, value: Any, kind: Any) -> Any:
+    """A table in a table becomes a configuration of its own; every other value stays as it is."""
+    if not (isinstance(kind, type) and issubclass(kind, Config)) or isinstance(value, kind):
+        return value
+    if not isinstance(value, Mapping):
+        raise UsageError(f"{key} = {value!r}", why="not a table", fix=f"[{key}], and its settings below")
+    return kind.from_dict(value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,10 +161,43 @@ class RunConfig(Config):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AugmentConfig(Config):
+    """How strongly training crops are varied: shares of the crops, and ranges."""
+
+    rotate: float = 0.6
+    degrees: float = 40.0  # either way
+    tumble: float = 0.05  # share turned by any angle: handstands and somersaults
+    zoom: tuple[float, float] = (0.65, 1.2)  # part of the picture the crop shows, in units of the enlarged box
+    shift: float = 0.06  # of the box, like a detector's errors
+    flip: float = 0.5
+    half_body: float = 0.25
+    cut: float = 0.2  # share of people cut off by the picture's edge, as at a desk
+    erase: float = 0.3
+    colour: float = 0.8
+    degrade: float = 0.15  # blur or low resolution
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        for name in ("rotate", "tumble", "flip", "half_body", "cut", "erase", "colour", "degrade"):
+            share = getattr(self, name)
+            if not 0 <= share <= 1:
+                raise UsageError(f"{name} = {share}", why="a share of the crops, 0 to 1", fix=f"{name} = 0.5")
+        if not 0 <= self.degrees <= 180:
+            raise UsageError(f"degrees = {self.degrees}", why="not from 0 to 180", fix="degrees = 40")
+        if not 0 <= self.shift <= 1:
+            raise UsageError(f"shift = {self.shift}", why="in units of the box, 0 to 1", fix="shift = 0.06")
+        numbers = len(self.zoom) == 2 and all(isinstance(edge, int | float) for edge in self.zoom)
+        if not numbers or not 0 < self.zoom[0] <= self.zoom[1]:
+            why = "not the least and the greatest, both above 0"
+            raise UsageError(f"zoom = {list(self.zoom)}", why=why, fix="zoom = [0.65, 1.2]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig(Config):
     """Everything a training run depends on; written beside its checkpoints as run.json."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     loss: str = "rle"  # rle | laplace | l1
     heatmap: bool = True  # the auxiliary branch
     minutes: float | None = None  # of work; of `minutes`, `steps` and `epochs`, whichever ends first

@@ -13,27 +13,11 @@ import numpy.typing as npt
 from numpy.random import Generator
 
 from tfpose_rt import skeleton
+from tfpose_rt.config import AugmentConfig
 from tfpose_rt.crop import apply, crop_matrix, fit_box, warp
 from tfpose_rt.training.data import Sample
 
 Image = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """How strongly training crops are varied; probabilities and ranges."""
-
-    rotate: float = 0.6
-    degrees: float = 40.0
-    tumble: float = 0.05  # share turned by any angle: handstands and somersaults
-    zoom: tuple[float, float] = (0.65, 1.2)  # part of the picture the crop shows, in units of the enlarged box
-    shift: float = 0.06  # of the box, like a detector's errors
-    flip: float = 0.5
-    half_body: float = 0.25
-    cut: float = 0.2  # share of people cut off by the picture's edge, as at a desk
-    erase: float = 0.3
-    colour: float = 0.8
-    degrade: float = 0.15  # blur or low resolution
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +46,7 @@ def plain_crop(sample: Sample, size: tuple[int, int]) -> Crop:
     return _pack(image, matrix, sample, sample.xy, sample.weight, (sample.weight > 0).astype(np.float32), size)
 
 
-def random_crop(sample: Sample, size: tuple[int, int], recipe: Recipe, rng: Generator) -> Crop:
+def random_crop(sample: Sample, size: tuple[int, int], recipe: AugmentConfig, rng: Generator) -> Crop:
     """One variation of the person."""
     image, xy, weight, box = sample.read(), sample.xy, sample.weight.copy(), sample.box
     known = (weight > 0).astype(np.float32)
@@ -145,7 +129,7 @@ def cut_off(
     return image, box, gone & (weight > 0)
 
 
-def jitter_box(box: npt.NDArray[np.float32], recipe: Recipe, rng: Generator) -> npt.NDArray[np.float32]:
+def jitter_box(box: npt.NDArray[np.float32], recipe: AugmentConfig, rng: Generator) -> npt.NDArray[np.float32]:
     """Move and scale the box as a detector's errors and a zoom would."""
     sides = box[2:] - box[:2]
     centre = (box[:2] + box[2:]) / 2 + rng.normal(0, recipe.shift, 2) * sides
@@ -177,7 +161,7 @@ def random_fill(rng: Generator) -> tuple[tuple[int, int, int], int]:
     return (0, 0, 0), cv2.BORDER_REPLICATE if draw < 0.9 else cv2.BORDER_REFLECT_101
 
 
-def vary_light(image: Image, recipe: Recipe, rng: Generator) -> Image:
+def vary_light(image: Image, recipe: AugmentConfig, rng: Generator) -> Image:
     """Gain, contrast, gamma and tint through one table a channel; sometimes grey, blurred or coarse."""
     if rng.random() < recipe.colour:
         ramp = np.arange(256, dtype=np.float32) / 255

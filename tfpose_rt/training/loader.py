@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tfpose_rt.config import TrainConfig, per_source
-from tfpose_rt.training.augment import Crop, Recipe, random_crop
+from tfpose_rt.training.augment import Crop, random_crop
 from tfpose_rt.training.data import Sample
 
 
@@ -56,12 +56,12 @@ class Loader:
 
     Args:
         samples: after `weigh`.
-        config: seed, batch, workers.
+        config: seed, batch, workers, augment.
         rank, world: this process's share; every process sees other samples of the same permutation.
     """
 
-    def __init__(self, samples: Sequence[Sample], config: TrainConfig, recipe: Recipe, rank: int, world: int) -> None:
-        self.samples, self.config, self.recipe = samples, config, recipe
+    def __init__(self, samples: Sequence[Sample], config: TrainConfig, rank: int, world: int) -> None:
+        self.samples, self.config = samples, config
         self.rank, self.world = rank, world
         self.each = max(config.batch // world, 1)
         self.steps_per_epoch = max(len(samples) // (self.each * world), 1)
@@ -78,7 +78,8 @@ class Loader:
         epoch, chosen = self.indices(step)
         size = self.config.model.size
         seeds = [np.random.default_rng([self.config.seed, epoch, i, step]) for i in chosen]
-        return collate([random_crop(self.samples[i], size, self.recipe, r) for i, r in zip(chosen, seeds, strict=True)])
+        recipe = self.config.augment
+        return collate([random_crop(self.samples[i], size, recipe, r) for i, r in zip(chosen, seeds, strict=True)])
 
     def iterate(self, step: int) -> Iterator[Batch]:
         """Batches from `step` on, `workers` of them in the making; closing the iterator ends the threads."""

@@ -24,7 +24,6 @@ from tfpose_rt.errors import DeviceError, InputError, OutputError, TfposeError
 from tfpose_rt.model.tfpose import TFPose
 from tfpose_rt.model.weights import save_model
 from tfpose_rt.training import losses
-from tfpose_rt.training.augment import Recipe
 from tfpose_rt.training.calibrate import calibrate_file
 from tfpose_rt.training.checkpoint import Average, start_from
 from tfpose_rt.training.data import Sample, is_validation
@@ -168,7 +167,7 @@ def train(
             json.dumps({**dataclasses.asdict(config), "people": len(kept), "torch": torch.__version__}, indent=1)
         )
     network = nn.parallel.DistributedDataParallel(objective, broadcast_buffers=False) if world > 1 else objective
-    loader = Loader(kept, config, Recipe(), rank, world)
+    loader = Loader(kept, config, rank, world)
     total = min(config.epochs * loader.steps_per_epoch, config.steps or sys.maxsize)
     last_validation = progress.seconds
     batches = loader.iterate(progress.step)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfpose_rt.config import MODELS, ModelConfig, TrainConfig
+from tfpose_rt.config import MODELS, AugmentConfig, ModelConfig, TrainConfig, unknown
 from tfpose_rt.errors import UsageError
 
 
@@ -17,8 +17,8 @@ def build_config(model: str, file: Path | None, words: Sequence[str], flags: Map
 
     Args:
         model: a name of config.MODELS.
-        file: TOML with settings of TrainConfig, those of the model under [model].
-        words: KEY=VALUE, the value as TOML; a key of ModelConfig or of TrainConfig.
+        file: TOML with settings of TrainConfig, those of the model under [model], of augmentation under [augment].
+        words: KEY=VALUE, the value as TOML; a key of ModelConfig, AugmentConfig or TrainConfig.
         flags: settings of TrainConfig.
     Raises: UsageError: an unknown model, key or value.
     """
@@ -30,15 +30,28 @@ def build_config(model: str, file: Path | None, words: Sequence[str], flags: Map
             told = tomllib.loads(file.read_text(encoding="utf-8"))
         except (OSError, tomllib.TOMLDecodeError) as error:
             raise UsageError(f"cannot read --config {file}", why=str(error), fix="a TOML file") from error
-    shape: dict[str, Any] = {**dataclasses.asdict(MODELS[model]), **told.pop("model", {})}
-    recipe: dict[str, Any] = dict(told)
-    own = {f.name for f in dataclasses.fields(ModelConfig)}
+    shape: dict[str, Any] = {**dataclasses.asdict(MODELS[model]), **_table(told, "model")}
+    augment, recipe = _table(told, "augment"), dict(told)
+    home = {
+        field.name: values
+        for kind, values in ((TrainConfig, recipe), (ModelConfig, shape), (AugmentConfig, augment))
+        for field in dataclasses.fields(kind)
+        if field.name not in ("model", "augment")
+    }
     for word in words:
         key, _, text = word.partition("=")
+        if key not in home:
+            raise unknown(key, home, "a training recipe")
         try:
-            value = tomllib.loads(f"value = {text}")["value"]
+            home[key][key] = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
-            value = text  # a bare word is a string
-        (shape if key in own else recipe)[key] = value
-    recipe |= flags
-    return TrainConfig.from_dict({**recipe, "model": ModelConfig.from_dict(shape)})
+            home[key][key] = text  # a bare word is a string
+    return TrainConfig.from_dict({**recipe, **flags, "model": shape, "augment": augment})
+
+
+def _table(told: dict[str, Any], name: str) -> dict[str, Any]:
+    """Take the table [name] out of what a file says; empty where it says nothing."""
+    table = told.pop(name, {})
+    if not isinstance(table, dict):
+        raise UsageError(f"{name} = {table!r}", why="not a table", fix=f"[{name}], and its settings below")
+    return table
