@@ -17,6 +17,7 @@ import numpy.typing as npt
 from tfpose_rt.errors import InputError
 
 HUMAN = "h"
+SMALLEST = 32.0**2  # square px of an unlabelled person's box: smaller ones are unlabelled in COCO for being small
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +63,18 @@ def decode(blob: bytes, key: str) -> npt.NDArray[np.uint8]:
     return image  # type: ignore[return-value]
 
 
-def load(folder: Path, ann: Path | None = None) -> list[Sample]:
+def load(folder: Path, ann: Path | None = None, *, unlabelled: int = 0) -> list[Sample]:
     """All labelled people of a training pack (`labels.jsonl`) or a COCO-format folder.
 
+    Args:
+        folder: the pack, or where the pictures are.
+        ann: COCO label file, where it is not in the folder.
+        unlabelled: joints of a teacher: people without a labelled joint come too, each with so many of weight 0, where
+            their box is at least `SMALLEST`. 0: they are left out.
     Raises: InputError: neither is there, or an annotation makes no sense (the message gives file and id).
     """
     if (folder / "labels.jsonl").is_file():
-        return _load_pack(folder)
+        return _load_pack(folder, unlabelled)
     ann = find_labels(folder, ann)
     if ann is None or not ann.is_file():
         raise InputError(
@@ -76,7 +82,7 @@ def load(folder: Path, ann: Path | None = None) -> list[Sample]:
             why="neither labels.jsonl nor annotations.json is there",
             fix="--ann FILE for a COCO keypoint file",
         )
-    return _load_coco(folder, ann)
+    return _load_coco(folder, ann, unlabelled)
 
 
 def find_labels(folder: Path, ann: Path | None = None) -> Path | None:
@@ -93,7 +99,7 @@ def image_home(folder: Path) -> Callable[[str], Path | None]:
     return lambda name: next((home / name for home in homes if (home / name).is_file()), None)
 
 
-def _load_pack(folder: Path) -> list[Sample]:
+def _load_pack(folder: Path, unlabelled: int) -> list[Sample]:
     blobs: dict[str, bytes] = {}
     for shard in sorted(folder.glob("*.tar")):
         with tarfile.open(shard) as tar:
@@ -113,10 +119,14 @@ def _load_pack(folder: Path) -> list[Sample]:
             raise InputError(
                 f"labels.jsonl line {number}", why=f"not a label: {error}", fix="see the pack's README"
             ) from error
-        if key not in blobs or not weight.any():
+        if key not in blobs or not (weight.any() or (unlabelled and _large(*(box[2:] - box[:2])))):
             continue
         samples.append(_sample(key, row["image"], row["source"], blobs[key], box, points[:, :2], weight, None))
     return samples
+
+
+def _large(width: float, height: float) -> bool:
+    return min(width, height) > 0 and width * height >= SMALLEST
 
 
 def _sample(
@@ -133,15 +143,20 @@ def _sample(
     return Sample(key, image, source, read, box, xy, weight, area or float(sides.prod()) * 0.53)
 
 
-def _load_coco(folder: Path, ann: Path) -> list[Sample]:
+def _load_coco(folder: Path, ann: Path, unlabelled: int) -> list[Sample]:
     labels = json.loads(ann.read_text(encoding="utf-8"))
     names = {image["id"]: image["file_name"] for image in labels["images"]}
     home = image_home(folder)
+    people = {c["id"] for c in labels.get("categories", []) if c["name"] == "person"} or {1}
     samples = []
     for row in labels["annotations"]:
         points = np.array(row.get("keypoints", []), np.float32)
-        if row.get("iscrowd") or not points.size or not points[2::3].any():
+        if row.get("iscrowd"):
             continue
+        if not points[2::3].any():
+            if not (unlabelled and row.get("category_id") in people and _large(*row["bbox"][2:])):
+                continue
+            points = np.zeros(3 * unlabelled, np.float32)
         name = names.get(row["image_id"])
         path = home(name) if name else None
         if name is None or path is None:
@@ -154,7 +169,7 @@ def _load_coco(folder: Path, ann: Path) -> list[Sample]:
         box = np.array([x, y, x + w, y + h], np.float32) - 0.5  # COCO's boxes are edges, our pixels are centres
         points = points.reshape(-1, 3)
         weight = (points[:, 2] > 0).astype(np.float32)
-        sample = _sample(str(row["id"]), name, ann.stem, path, box, points[:, :2], weight, row["area"])
+        sample = _sample(str(row["id"]), name, ann.stem, path, box, points[:, :2], weight, row.get("area"))
         if "head_box" in row:  # x0, y0, x1, y1, an addition to COCO's format that conversions of MPII carry
             x0, y0, x1, y1 = row["head_box"]
             sample = replace(sample, head=0.6 * float(np.hypot(x1 - x0, y1 - y0)))
