@@ -3,11 +3,9 @@
 import dataclasses
 
 import pytest
-import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from tfpose_rt.config import ModelConfig
-from tfpose_rt.model.tfpose import TFPose
+from tfpose_rt.model.cost import cost
 
 PAPER = [
     ("resnet18", 2, 4, (192, 256), 3.61),
@@ -25,11 +23,7 @@ def config(trunk: str, encoders: int, decoders: int, size: tuple[int, int]) -> M
 
 
 def gmac(shape: ModelConfig) -> float:
-    model = TFPose(shape).eval().requires_grad_(False)
-    w, h = shape.size
-    with FlopCounterMode(display=False) as counter:
-        model(torch.zeros(1, 3, h, w))
-    return counter.get_total_flops() / 2e9
+    return cost(shape).gmac
 
 
 @pytest.mark.parametrize(("trunk", "encoders", "decoders", "size", "told"), PAPER)

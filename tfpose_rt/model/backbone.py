@@ -18,7 +18,7 @@ MOBILENET_CUTS = (0, 4, 7, 14, 18)  # torchvision's blocks, where the stride dou
 
 
 def from_torchvision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Torchvision's names for ResNet or MobileNetV2 -> this trunk's; classifiers are left out, {} for other networks."""
+    """Torchvision's names of a ResNet or MobileNetV2 -> this trunk's, without classifiers; {} for other networks."""
     named = {}
     for key, value in state.items():
         first, _, rest = key.partition(".")
