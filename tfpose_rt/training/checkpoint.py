@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
+from tfpose_rt.config import ModelConfig
 from tfpose_rt.errors import WeightsError
 from tfpose_rt.model.tfpose import TFPose
 from tfpose_rt.model.weights import read
 
 
+START = "start.linear.weight"  # (K * 4, tokens * 16): the one tensor whose shape hangs on the crop's size
+
+
 def start_from(model: TFPose, path: Path) -> tuple[int, int]:
-    """Load what fits by name and shape: a whole TFPose, or a trunk alone; (tensors loaded, tensors of the model)."""
-    tensors, _ = read(path)
+    """Load what fits by name and shape: a whole TFPose, or a trunk alone; (tensors loaded, tensors of the model).
+
+    A TFPose for crops of another size keeps its start pose: the map from the coarsest level is resampled.
+    """
+    tensors, metadata = read(path)
     state = model.state_dict()
+    if START in tensors and START in state and tensors[START].shape != state[START].shape:
+        origin = ModelConfig.from_dict(metadata["config"])
+        tensors[START] = resample_start(tensors[START].float(), origin.shapes[-2:], model.config.shapes[-2:])
     fitting = {
         name: value.float()
         for key, value in tensors.items()
@@ -30,6 +42,21 @@ def start_from(model: TFPose, path: Path) -> tuple[int, int]:
         )
     model.load_state_dict(fitting, strict=False)
     return len(fitting), len(state)
+
+
+def resample_start(weight: Tensor, origin: Sequence[int], grid: Sequence[int]) -> Tensor:
+    """A linear map from tokens to the start pose, for another grid: the same answer to a smooth picture.
+
+    Args:
+        weight: (K * 4, h * w * F), tokens row by row, F features each.
+        origin: (h, w) it was made for.
+        grid: (h, w) wanted.
+    """
+    rows, features = len(weight), weight.shape[1] // (origin[0] * origin[1])
+    maps = weight.view(rows, *origin, features).permute(0, 3, 1, 2)
+    maps = F.interpolate(maps, size=tuple(grid), mode="bilinear", align_corners=False)
+    share = (origin[0] * origin[1]) / (grid[0] * grid[1])  # more tokens, each with less say
+    return (maps * share).permute(0, 2, 3, 1).reshape(rows, -1)
 
 
 class Average:
