@@ -29,7 +29,8 @@ def test_a_resampled_start_looks_at_the_same_place():
     wider = resample_start(weight, (3, 3), (9, 9)).view(9, 9)
     row, column = divmod(int(wider.argmax()), 9)
     assert (row, column) == (4, 4)
-    assert torch.allclose(wider, wider.flip(0)) and torch.allclose(wider, wider.flip(1))
+    assert torch.allclose(wider, wider.flip(0))
+    assert torch.allclose(wider, wider.flip(1))
 
 
 def test_weights_of_another_crop_size_are_loaded_whole(tmp_path):

@@ -14,7 +14,6 @@ from tfpose_rt.errors import WeightsError
 from tfpose_rt.model.tfpose import TFPose
 from tfpose_rt.model.weights import read
 
-
 START = "start.linear.weight"  # (K * 4, tokens * 16): the one tensor whose shape hangs on the crop's size
 
 
