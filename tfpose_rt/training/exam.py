@@ -18,14 +18,13 @@ from tfpose_rt.training.data import Sample, decode, find_labels, image_home, is_
 from tfpose_rt.training.evaluate import (
     Reliability,
     coco_ap,
-    crop_ap,
     pck,
     pckh,
     person_score,
     reliability,
     require_pycocotools,
 )
-from tfpose_rt.training.validate import Answers, answer, right_mask
+from tfpose_rt.training.validate import Answers, answer, crop_figures
 
 TORSO = ("left_shoulder", "right_hip")  # PCK@0.2 measures against this distance
 
@@ -122,21 +121,15 @@ def examine(
 def count(
     said: Answers, samples: Sequence[Sample]
 ) -> tuple[dict[str, float], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """AP on crops, mean OKS and PCK@0.2, with the masks (N, K) of right and of labelled joints."""
+    """AP on crops, mean OKS and PCK@0.2 (PCKh@0.5 for MPII), with the masks (N, K) of right and of labelled joints."""
     truth = np.stack([s.xy for s in samples])
-    weight = np.stack([s.weight for s in samples])
-    area = np.array([s.area for s in samples])
-    labelled, right = weight > 0, right_mask(said.xy, samples)
-    ap = crop_ap(said.xy, said.scores, truth, weight, area)
-    head = np.array([s.head for s in samples])
+    figures, right, labelled = crop_figures(said, samples)
     if said.xy.shape[1] == len(skeleton.MPII_NAMES):
-        groups = pckh(said.xy, truth, labelled, head)
+        groups = pckh(said.xy, truth, labelled, np.array([s.head for s in samples]))
         return {f"PCKh@0.5 {name}": value for name, value in groups.items()}, right, labelled
     a, b = (skeleton.INDEX[name] for name in TORSO)
     torso = np.linalg.norm(truth[:, a] - truth[:, b], axis=-1) * (labelled[:, a] & labelled[:, b])
-    each, total = pck(said.xy, truth, labelled, torso, 0.2)
-    oks = (skeleton.oks(said.xy, truth, area) * labelled).sum(1) / np.maximum(labelled.sum(1), 1)
-    figures = {"AP": ap["AP"], "AP50": ap["AP50"], "AP75": ap["AP75"], "OKS": 100 * float(oks.mean()), "PCK@0.2": total}
+    each, figures["PCK@0.2"] = pck(said.xy, truth, labelled, torso, 0.2)
     for name in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle"):
         pair = [skeleton.INDEX[f"{side}_{name}"] for side in ("left", "right")]
         if labelled[:, pair].any():

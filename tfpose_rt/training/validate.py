@@ -78,21 +78,28 @@ def right_mask(xy: Any, samples: Sequence[Sample]) -> npt.NDArray[np.bool_]:
     return (skeleton.oks(xy, truth, area) > 0.5) & labelled
 
 
-def validate(model: TFPose, samples: Sequence[Sample]) -> dict[str, float]:
-    """AP as if every person were a picture, mean OKS, share of joints within tolerance, calibration error."""
-    said = answer(model, samples)
+def crop_figures(
+    said: Answers, samples: Sequence[Sample]
+) -> tuple[dict[str, float], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """AP as if every person were a picture, and mean OKS, 0..100; masks (N, K) of right and of labelled joints."""
     truth, weight = np.stack([s.xy for s in samples]), np.stack([s.weight for s in samples])
     area = np.array([s.area for s in samples])
     labelled = weight > 0
-    similarity = skeleton.oks(said.xy, truth, area)
-    right = right_mask(said.xy, samples)
     ap = crop_ap(said.xy, said.scores, truth, weight, area)
-    oks = (similarity * labelled).sum(1) / np.maximum(labelled.sum(1), 1)
+    oks = (skeleton.oks(said.xy, truth, area) * labelled).sum(1) / np.maximum(labelled.sum(1), 1)
+    figures = {"AP": ap["AP"], "AP50": ap["AP50"], "AP75": ap["AP75"], "OKS": 100 * float(oks.mean())}
+    return figures, right_mask(said.xy, samples), labelled
+
+
+def validate(model: TFPose, samples: Sequence[Sample]) -> dict[str, float]:
+    """`crop_figures`, the share of joints within tolerance, and the calibration error: a line of the log."""
+    said = answer(model, samples)
+    figures, right, labelled = crop_figures(said, samples)
     return {
-        "AP": ap["AP"],
-        "AP50": ap["AP50"],
-        "AP75": ap["AP75"],
-        "oks": float(oks.mean()) * 100,
+        "AP": figures["AP"],
+        "AP50": figures["AP50"],
+        "AP75": figures["AP75"],
+        "oks": figures["OKS"],
         "right": 100 * float(right.sum() / labelled.sum()),
         "calibration": reliability(said.scores[labelled], right[labelled]).error,
     }
