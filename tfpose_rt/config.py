@@ -215,6 +215,8 @@ class TrainConfig(Config):
     compile: bool = False  # torch.compile: minutes of compilation, then about 1.6 times the speed on a CPU
     val_every: float = 10.0  # minutes
     workers: int = 2  # threads that cut crops
+    crops: str = "auto"  # where they are cut: host | device | auto (the device where it is a GPU and all pictures fit)
+    crop_memory: float = 0.4  # share of the device's free memory that all decoded pictures may take
     seed: int = 0
     sources: tuple[str, ...] = ()  # of the pack; empty = all
     trust: tuple[str, ...] = ("lspet=0.6", "st40=0.6", "ccp=0.5")  # weight of a set's labels, 1 where not named
@@ -227,6 +229,10 @@ class TrainConfig(Config):
             raise UsageError(f"loss = {self.loss!r}", why="no such loss", fix="rle, laplace or l1")
         if self.amp not in ("auto", "off", "bf16"):
             raise UsageError(f"amp = {self.amp!r}", why="no such precision", fix="auto, off or bf16")
+        if self.crops not in ("auto", "host", "device"):
+            raise UsageError(f"crops = {self.crops!r}", why="no such place", fix="auto, host or device")
+        if not 0 <= self.crop_memory <= 1:
+            raise UsageError(f"crop_memory = {self.crop_memory}", why="a share, 0 to 1", fix="crop_memory = 0.4")
         for name in ("batch", "steps", "epochs", "warmup", "workers"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise UsageError(f"{name} = {value}", why="at least 1", fix=f"{name} = 1")

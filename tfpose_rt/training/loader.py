@@ -1,7 +1,8 @@
-"""Samples to batches: a few threads cut crops ahead of the training step. A batch depends on (seed, step) alone."""
+"""Samples to batches: a few threads make them ahead of the training step. A batch depends on (seed, step) alone."""
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,17 +10,25 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from numpy.random import Generator, Philox
 from torch import Tensor
 
 from tfpose_rt.config import TrainConfig, per_source
-from tfpose_rt.training.augment import Crop, random_crop
+from tfpose_rt.errors import DeviceError
+from tfpose_rt.training.augment import Dice, Variations, vary
 from tfpose_rt.training.data import Sample
+from tfpose_rt.training.host_crops import crop
+from tfpose_rt.training.pictures import Pictures, free_memory
+
+log = logging.getLogger(__name__)
+CHUNK = 16  # pictures that the host holds decoded at a time
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Tensors of one step: images (B, 3, H, W) float RGB in [0, 1]; the rest as `augment.Crop`, stacked."""
+    """Tensors of one step: images (B, 3, H, W) float RGB in [0, 1]; the rest as `augment.Variations` has them."""
 
     images: Tensor
     xy: Tensor
@@ -30,17 +39,6 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         """The same on another device."""
         return Batch(*(getattr(self, name).to(device, non_blocking=True) for name in self.__slots__))
-
-
-def collate(crops: Sequence[Crop]) -> Batch:
-    """Stack crops; pictures become channels-last floats."""
-
-    def stacked(name: str) -> Tensor:
-        return torch.from_numpy(np.stack([getattr(c, name) for c in crops]))
-
-    images = stacked("image").permute(0, 3, 1, 2).float().div_(255)
-    area = torch.tensor([c.area for c in crops])
-    return Batch(images, stacked("xy"), stacked("weight"), stacked("known"), area)
 
 
 def weigh(samples: Sequence[Sample], config: TrainConfig) -> list[Sample]:
@@ -56,15 +54,37 @@ class Loader:
 
     Args:
         samples: after `weigh`.
-        config: seed, batch, workers, augment.
+        config: seed, batch, workers, augment, crops.
         rank, world: this process's share; every process sees other samples of the same permutation.
+        device: where the batches are used.
+    Raises: DeviceError: crops = "device", and the pictures do not fit there.
     """
 
-    def __init__(self, samples: Sequence[Sample], config: TrainConfig, rank: int, world: int) -> None:
+    def __init__(
+        self, samples: Sequence[Sample], config: TrainConfig, rank: int, world: int, device: torch.device | None = None
+    ) -> None:
         self.samples, self.config = samples, config
         self.rank, self.world = rank, world
         self.each = max(config.batch // world, 1)
         self.steps_per_epoch = max(len(samples) // (self.each * world), 1)
+        self.device = device or torch.device("cpu")
+        self.pictures = self._hold()
+
+    def _hold(self) -> Pictures | None:
+        """The pictures, where crops are cut on the device; None where the host cuts them."""
+        config = self.config
+        if config.crops == "host" or (config.crops == "auto" and self.device.type != "cuda"):
+            return None
+        room = int(free_memory(self.device) * config.crop_memory)
+        pictures = Pictures.hold(self.samples, self.device, room, config.workers)
+        if pictures is None:
+            what = f"the pictures take more than {room / 2**30:.1f} GiB of {self.device}"
+            if config.crops == "device":
+                raise DeviceError(
+                    what, why=f"crop_memory = {config.crop_memory} of what is free", fix="--set crops=auto"
+                )
+            log.warning("%s: the processor cuts the crops", what)
+        return pictures
 
     def indices(self, step: int) -> tuple[int, list[int]]:
         """The epoch of a step, and the samples this process sees in it."""
@@ -76,14 +96,35 @@ class Loader:
     def batch(self, step: int) -> Batch:
         """The batch of one step."""
         epoch, chosen = self.indices(step)
-        size = self.config.model.size
-        seeds = [np.random.default_rng([self.config.seed, epoch, i, step]) for i in chosen]
-        recipe = self.config.augment
-        return collate([random_crop(self.samples[i], size, recipe, r) for i, r in zip(chosen, seeds, strict=True)])
+        if self.pictures is None:
+            parts = [self._cut(epoch, step, chosen[i : i + CHUNK]) for i in range(0, len(chosen), CHUNK)]
+            return Batch(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+        varied = self._vary(epoch, step, chosen, self.pictures.sides[chosen])
+        images, labels = self.pictures.crops(chosen, varied, self.config.model.size)
+        return Batch(images, **labels)
+
+    def _vary(self, epoch: int, step: int, chosen: Sequence[int], sides: npt.ArrayLike) -> Variations:
+        """What is done to the samples of a step, from a generator for each of them."""
+        seed = self.config.seed
+        dice = Dice([Generator(Philox(key=[seed, epoch], counter=[0, step, i, 0])) for i in chosen])
+        return vary([self.samples[i] for i in chosen], sides, self.config.model.size, self.config.augment, dice)
+
+    def _cut(self, epoch: int, step: int, chosen: Sequence[int]) -> tuple[Tensor, ...]:
+        """A part of a batch, cut by the host: its pictures are decoded at the same time."""
+        pictures = [self.samples[i].read() for i in chosen]
+        varied = self._vary(epoch, step, chosen, [picture.shape[1::-1] for picture in pictures])
+        crops = [crop(picture, varied, i, self.config.model.size) for i, picture in enumerate(pictures)]
+        images = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float().div_(255)
+        return images, *(torch.from_numpy(array) for array in (varied.xy, varied.weight, varied.known, varied.area))
+
+    def _enter(self) -> None:
+        """A thread starts on the first GPU whatever the process chose, and would take memory there."""
+        if self.device.type == "cuda" and self.device.index is not None:
+            torch.cuda.set_device(self.device)
 
     def iterate(self, step: int) -> Iterator[Batch]:
         """Batches from `step` on, `workers` of them in the making; closing the iterator ends the threads."""
-        pool = ThreadPoolExecutor(self.config.workers)
+        pool = ThreadPoolExecutor(self.config.workers, initializer=self._enter)
         waiting: deque[Future[Any]] = deque()
         try:
             for ahead in range(self.config.workers + 1):

@@ -167,7 +167,7 @@ def train(
             json.dumps({**dataclasses.asdict(config), "people": len(kept), "torch": torch.__version__}, indent=1)
         )
     network = nn.parallel.DistributedDataParallel(objective, broadcast_buffers=False) if world > 1 else objective
-    loader = Loader(kept, config, rank, world)
+    loader = Loader(kept, config, rank, world, device)
     total = min(config.epochs * loader.steps_per_epoch, config.steps or sys.maxsize)
     last_validation = progress.seconds
     batches = loader.iterate(progress.step)
