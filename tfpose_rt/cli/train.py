@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tfpose_rt.cli.options import Device
+
+if TYPE_CHECKING:
+    import torch
+
+    from tfpose_rt.config import TrainConfig
+    from tfpose_rt.training.data import Sample
 
 
 def train(
@@ -18,6 +24,12 @@ def train(
     set_: Annotated[list[str], typer.Option("--set", help="A setting of the model or recipe, KEY=VALUE (TOML).")] = [],
     config: Annotated[Path | None, typer.Option("--config", help="TOML file of the recipe.", dir_okay=False)] = None,
     init: Annotated[Path | None, typer.Option("--init", help="Weights to start from: TFPose, or a trunk.")] = None,
+    teacher: Annotated[
+        str | None, typer.Option("--teacher", help="Name or file of a TFPose that labels what nobody has labelled.")
+    ] = None,
+    teacher_share: Annotated[
+        float, typer.Option("--teacher-share", help="Weight of its labels, beside 1 of people's.", min=0.01, max=1)
+    ] = 0.5,
     minutes: Annotated[float | None, typer.Option("--minutes", help="Stop after so long.", min=0.01)] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", help="Stop after so many.", min=1)] = None,
     batch: Annotated[int | None, typer.Option("--batch", help="Crops a step, over all processes.", min=1)] = None,
@@ -39,6 +51,7 @@ def train(
     from tfpose_rt.training.data import load
     from tfpose_rt.training.loop import train as run
     from tfpose_rt.training.recipe import build_config
+    from tfpose_rt.training.teach import remember
 
     given = {"minutes": minutes, "epochs": epochs, "batch": batch, "lr": lr, "trunk_lr": trunk_lr, "seed": seed}
     given |= {"compile": compile_ or None}
@@ -48,7 +61,9 @@ def train(
     folder = save_dir or Path("runs") / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     chosen, _ = choose_device(device)
     first = int(os.environ.get("RANK", "0")) == 0
-    people = load(data, ann)
+    if first:
+        remember(folder, teacher, teacher_share, resume=resume)
+    people = taught(data, ann, teacher, teacher_share, recipe, chosen) if teacher else load(data, ann)
     if first:
         say(f"{len(people)} people, model {recipe.model.name}, {recipe.model.trunk}, on {chosen}; results in {folder}")
     with Report(visible=first) as report, interruptible() as interruption:
@@ -60,6 +75,37 @@ def train(
     if first:
         best = f"best AP {last.best:.1f} on held-out crops" if (last.metrics or {}).get("AP") is not None else "done"
         say(f"{best}; wrote {folder / 'best.safetensors'}")
+
+
+def taught(
+    data: Path, ann: Path | None, teacher: str, share: float, recipe: TrainConfig, device: torch.device
+) -> list[Sample]:
+    """The people of the set with a teacher's labels; the first process says how many there are."""
+    import os
+
+    import torch
+
+    from tfpose_rt import assets
+    from tfpose_rt.cli.show import progress_bar, say
+    from tfpose_rt.model.weights import load_model
+    from tfpose_rt.training.data import load
+    from tfpose_rt.training.teach import teach
+
+    first = int(os.environ.get("RANK", "0")) == 0
+    if device.type == "cuda" and "LOCAL_RANK" in os.environ:  # under torchrun every process has a GPU of its own
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    path = assets.resolve(teacher)
+    model = load_model(path)[0].to(device)
+    people = load(data, ann, unlabelled=model.config.keypoints)
+    with progress_bar(first) as bar:
+        task = bar.add_task("teacher", total=None, rate="")
+        people, change = teach(
+            people, model, share=share, hold_out=recipe.hold_out, sources=recipe.sources,
+            report=lambda done, total: bar.update(task, completed=done, total=total),
+        )  # fmt: skip
+    if first:
+        say(f"teacher {path.stem} {change}")
+    return people
 
 
 class Report:
