@@ -436,6 +436,29 @@ def test_a_signal_completes_the_files_of_all_processes_and_begins_no_more(tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="no process groups there")
+def test_workers_end_when_their_parent_was_killed(tmp_path):
+    sources = [clip(tmp_path / f"{name}.mp4", 2000) for name in "ab"]
+    (tmp_path / "out").mkdir()
+    here = Path(__file__).parent
+    text = SHARED.format(tests=str(here), io=str(here.parent / "io"), sources=sources, out=str(tmp_path / "out"))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "FAKE_SECONDS": "0.1"}
+    with subprocess.Popen([sys.executable, "-c", text], env=environment, text=True, start_new_session=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:  # fmt: skip
+        assert process.stdout.readline() == "frames\n"
+        process.kill()
+        process.wait()
+        deadline = time.monotonic() + 30
+        with pytest.raises(ProcessLookupError):  # nobody of that group is left
+            while time.monotonic() < deadline:
+                os.killpg(process.pid, 0)
+                time.sleep(0.2)
+    ends = [records(path)[-1] for path in (tmp_path / "out").iterdir()]
+    assert ends
+    assert {(last["ended"], last["exit_code"]) for last in ends} == {("signal", 128 + signal.SIGTERM)}
+
+
+@pytest.mark.slow
 def test_a_worker_that_dies_fails_its_file_alone(tmp_path, monkeypatch):
     from fake_estimator import make_dying
 

@@ -24,6 +24,7 @@ from tfpose_rt.tools.batch import How, Outcome, Watcher, run_safely, signal_code
 from tfpose_rt.tools.outputs import Job
 
 TELL = 0.2  # s between two words of progress
+GRACE = 5.0  # s for the frame in hand, once nobody is left to wait for it
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -65,10 +66,22 @@ _worker: dict[str, Any] = {}  # of a worker process: its model, made at its firs
 
 def _start(run: RunConfig, how: How, progress: Any, make: Any) -> None:
     _worker.update(run=run, how=how, progress=progress, make=make, told=0)
+    threading.Thread(target=_follow_parent, daemon=True).start()
     for number in SIGNALS:
         signal.signal(number, _told_to_end)
     if sys.platform != "win32":
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+def _follow_parent() -> None:
+    """A parent that was killed can tell nobody: end behind the frame in hand, or soon where there is none."""
+    parent = multiprocessing.parent_process()
+    if parent is None:  # called in the parent itself
+        return
+    parent.join()
+    _worker["told"] = _worker["told"] or 128 + signal.SIGTERM
+    time.sleep(GRACE)
+    os._exit(128 + signal.SIGTERM)
 
 
 def _told_to_end(number: int, _: FrameType | None) -> None:
