@@ -158,14 +158,6 @@ class JsonlSink:
         """Leave `<name>.part` as it is: it can be read, converted and resumed."""
         self._file.abort()
 
-    @classmethod
-    def last_frame(cls, path: Path) -> int | None:
-        """Index of the last complete frame record of an unfinished `path`; None when there is none."""
-        last = None
-        for record in Recording(PartFile.part(path)).records():
-            last = record["frame"] if record["type"] == "frame" else last
-        return last
-
 
 class Recording:
     """A recording on disk, finished or cut short; iterate to get its results.
