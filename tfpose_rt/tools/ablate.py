@@ -111,7 +111,7 @@ def as_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def main() -> int:
     """Run what is missing, print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--init", type=Path, help="trunk of the shipped model")
     parser.add_argument("--trunk", action="append", default=[], metavar="NAME=FILE", help="start of another trunk")
