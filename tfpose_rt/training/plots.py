@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from tfpose_rt.errors import OutputError, TfposeError
+from tfpose_rt.errors import InputError, OutputError, TfposeError
 from tfpose_rt.training.evaluate import Reliability
 
+# Okabe-Ito without yellow, which is lost on white; told apart by colour-blind readers.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
 
-def figure(width: float, height: float) -> tuple[Any, Any]:
-    """A figure and its axes, drawn without a screen.
+
+def figure(width: float, height: float, rows: int = 1) -> tuple[Any, Any]:
+    """A figure and its axes (an array of them where there are several rows, over one x), drawn without a screen.
 
     Raises: TfposeError: matplotlib is missing.
     """
@@ -19,7 +25,7 @@ def figure(width: float, height: float) -> tuple[Any, Any]:
     except ImportError as error:
         raise TfposeError("plots need matplotlib", why=str(error), fix='pip install "tfpose-rt[plot]"') from error
     made = Figure(figsize=(width, height), layout="constrained")
-    return made, made.subplots()
+    return made, made.subplots(rows, sharex=True)
 
 
 def save(made: Any, path: Path) -> None:
@@ -47,17 +53,45 @@ def reliability_plot(graph: Reliability, path: Path, title: str) -> None:
     save(made, path)
 
 
-def curves(log: Path, path: Path) -> None:
-    """Loss and AP of a training run's log.csv over the crops seen."""
-    import csv
+def curves(logs: Sequence[Path], path: Path, names: Sequence[str]) -> None:
+    """Held-out AP, and under it the loss, over the crops seen, a line for each run.
 
-    rows = list(csv.DictReader(log.read_text(encoding="utf-8").splitlines()))
-    made, axes = figure(7, 4)
-    seen = [float(r["seen"]) / 1000 for r in rows]
-    axes.plot(seen, [float(r["AP"]) for r in rows], "o-", color="#0072B2", label="AP, held-out crops")
-    axes.set(xlabel="thousand crops", ylabel="AP")
-    other = axes.twinx()
-    other.plot(seen, [float(r["pose"]) for r in rows], color="#E69F00", label="pose loss of one batch")
-    other.set_ylabel("loss")
-    axes.legend(loc="lower right")
+    Args:
+        logs: each a training run's log.csv.
+        path: picture to write.
+        names: of the runs, for the legend.
+    Raises: InputError: a log has no such columns, or no line. OutputError, TfposeError: as `save` and `figure`.
+
+    The loss is that of one batch, the last before each validation: it scatters. A run that held nothing out has no AP.
+    """
+    runs = [read_log(log) for log in logs]
+    made, (upper, lower) = figure(7, 6, rows=2)
+    for run, name, colour in zip(runs, names, cycle(COLOURS), strict=False):
+        seen = [crops / 1000 for crops in run["seen"]]
+        if "AP" in run:
+            upper.plot(seen, run["AP"], "o-", color=colour, markersize=4, label=name)
+        lower.plot(seen, run["pose"], "o-", color=colour, markersize=4, label=name)
+    upper.set_ylabel("AP, held-out crops")
+    lower.set(xlabel="thousand crops seen", ylabel="pose loss of one batch")
+    for axes in (upper, lower):
+        axes.grid(color="0.9")
+        axes.spines[["top", "right"]].set_visible(False)
+    lower.legend()
     save(made, path)
+
+
+def read_log(log: Path) -> dict[str, list[float]]:
+    """A log.csv's columns `seen`, `pose` and, where people were held out, `AP`.
+
+    Raises: InputError: not such a file.
+    """
+    try:
+        rows = list(csv.DictReader(log.read_text(encoding="utf-8").splitlines()))
+        names = ("seen", "pose", *(["AP"] if rows and "AP" in rows[0] else []))
+        run = {name: [float(row[name]) for row in rows] for name in names}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        why = f"no column {error}" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"cannot read {log}", why=why, fix="the log.csv of a training run") from error
+    if not rows:
+        raise InputError(f"{log} is empty", why="nothing was validated yet", fix="wait for the first validation")
+    return run
