@@ -155,6 +155,5 @@ def test_the_bundled_clip_with_the_shipped_weights(tmp_path):
     [path] = sheets([str(DEMO_CLIP)], ["default"], tmp_path / "o", frames=2, side=480, run=RunConfig(device="cpu"))
     image = cv2.imread(str(path)).astype(int)
     blank = np.abs(image - image[0, 0]).sum(2) == 0
-    assert (image[..., 2] - image[..., 0] > 150).sum() > 200  # somebody's left side is orange
-    assert (image[..., 0] - image[..., 2] > 150).sum() > 200  # and the right is blue
+    assert (image[..., 0] - image[..., 2] > 150).sum() > 200  # right sides are blue, and nothing else on this clip is
     assert 0.05 < blank.mean() < 0.5  # captions and gaps are there, and pictures
