@@ -33,6 +33,13 @@ def test_a_run_leaves_weights_a_log_and_a_state(samples, tmp_path):
     header, row = (tmp_path / "log.csv").read_text().splitlines()
     assert "AP" in header.split(",")
     assert len(row.split(",")) == len(header.split(","))
+    logged = dict(zip(header.split(","), map(float, row.split(",")), strict=True))
+    assert logged["loss"] == pytest.approx(sum(steps[: last.step]) / last.step, abs=1e-4)
+
+
+def test_freezing_a_trunk_without_numbered_modules_is_refused(samples, tmp_path):
+    with pytest.raises(UsageError, match="freeze = 3"):
+        train(samples, dataclasses.replace(SMALL, freeze=3), tmp_path, device=torch.device("cpu"))
 
 
 def test_it_learns(samples, tmp_path):

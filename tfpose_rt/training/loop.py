@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,10 @@ from torch import Tensor, nn
 
 from tfpose_rt import skeleton
 from tfpose_rt.config import TrainConfig
-from tfpose_rt.errors import DeviceError, InputError, OutputError, TfposeError
+from tfpose_rt.errors import DeviceError, InputError, OutputError, TfposeError, UsageError
 from tfpose_rt.model.tfpose import TFPose
 from tfpose_rt.model.weights import save_model
+from tfpose_rt.model.yolo_trunk import YoloTrunk
 from tfpose_rt.training import losses
 from tfpose_rt.training.calibrate import calibrate_file
 from tfpose_rt.training.checkpoint import Average, start_from
@@ -76,8 +78,9 @@ class Objective(nn.Module):
 def groups(objective: Objective, config: TrainConfig) -> list[dict[str, Any]]:
     """Parameter groups: trunk and the rest, each with and without weight decay (biases, norms, start pose)."""
     trunk = objective.model.trunk
-    frozen = list(trunk.model[: config.freeze].parameters()) if config.freeze else []  # type: ignore[index,union-attr]
-    for parameter in frozen:
+    if config.freeze and not isinstance(trunk, YoloTrunk):
+        raise UsageError(f"freeze = {config.freeze}", why="only a YOLO trunk has numbered modules", fix="freeze = 0")
+    for parameter in trunk.model[: config.freeze].parameters() if config.freeze else ():  # type: ignore[index,union-attr]
         parameter.requires_grad_(False)
     own = {id(p) for p in trunk.parameters()}
     split: dict[tuple[bool, bool], list[nn.Parameter]] = {}
@@ -171,6 +174,7 @@ def train(
     total = min(config.epochs * loader.steps_per_epoch, config.steps or sys.maxsize)
     last_validation = progress.seconds
     batches = loader.iterate(progress.step)
+    recent: list[dict[str, float]] = []  # losses since the last validation: one batch's say little
     try:
         while progress.done < 1:
             began = time.monotonic()
@@ -192,6 +196,7 @@ def train(
             progress.seen += loader.each * world
             progress.epoch = progress.step // loader.steps_per_epoch
             progress.losses = {k: float(v.detach()) for k, v in terms.items()}
+            recent.append(progress.losses)
             late = progress.seconds - last_validation >= config.val_every * 60
             progress.done, due = agree(config, progress, total, late, world, device)
             progress.metrics = None
@@ -199,8 +204,10 @@ def train(
             if progress.done >= 1 or due:
                 last_validation = progress.seconds
                 if rank == 0:
-                    checkpoint(folder, objective, optimizer, average, progress, held)
+                    means = {k: fmean(step[k] for step in recent) for k in recent[0]}
+                    checkpoint(folder, objective, optimizer, average, progress, held, means)
                     report(progress)
+                recent.clear()
                 if world > 1:
                     dist.barrier()
     except KeyboardInterrupt:
@@ -248,8 +255,9 @@ def checkpoint(
     average: Average,
     progress: Progress,
     held: list[Sample],
+    means: dict[str, float],
 ) -> None:
-    """Validate the averaged weights, keep the best, save all, add a line to the log."""
+    """Validate the averaged weights, keep the best, save all, add a line with the mean losses to the log."""
     model = TFPose(objective.model.config)
     model.load_state_dict(average.state, strict=False)
     device = next(objective.parameters()).device
@@ -266,7 +274,7 @@ def checkpoint(
         "seconds": round(progress.seconds),
         "seen": progress.seen,
         "lr": progress.lr,
-        **progress.losses,
+        **means,
         **progress.metrics,
     }
     log = folder / "log.csv"
