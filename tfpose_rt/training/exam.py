@@ -148,6 +148,18 @@ def as_results(said: Answers, image_ids: Sequence[int], people: npt.NDArray[Any]
     ]  # fmt: skip
 
 
+def one_each(said: Answers, boxes: Any, trust: Any, picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """Rows of different people: a second skeleton on the same person is left out, as it is in videos."""
+    from tfpose_rt.records import Poses, frozen
+    from tfpose_rt.track import distinct
+
+    poses = Poses(
+        xy=frozen(said.xy), scores=frozen(said.scores), boxes=frozen(np.asarray(boxes, np.float32)),
+        box_scores=frozen(np.asarray(trust, np.float32)), size=(picture.shape[1], picture.shape[0]),
+    )  # fmt: skip
+    return distinct(poses)
+
+
 def detected(
     folder: Path, labels: Mapping[str, Any], boxes: str, run: RunConfig, model: Any, flip: bool, batch: int
 ) -> Iterator[dict[str, Any]]:
@@ -181,4 +193,6 @@ def detected(
         blank = np.zeros((model.config.keypoints, 2), np.float32)
         rows_ = [Sample("", image["file_name"], "", lambda p=picture: p, b, blank, blank[:, 0], 1.0) for b in around]  # type: ignore[misc]
         said = answer(model, rows_, flip=flip, batch=batch)
-        yield from as_results(said, [image["id"]] * len(rows_), person_score(said.scores, trust))
+        kept = one_each(said, around, trust, picture)
+        said = Answers(said.xy[kept], said.scores[kept])
+        yield from as_results(said, [image["id"]] * len(kept), person_score(said.scores, trust[kept]))
