@@ -1,9 +1,10 @@
 import dataclasses
+from statistics import fmean
 
 import pytest
 import torch
 
-from tfpose_rt.config import ModelConfig, TrainConfig
+from tfpose_rt.config import AugmentConfig, ModelConfig, TrainConfig
 from tfpose_rt.errors import TfposeError, UsageError, WeightsError
 from tfpose_rt.model.weights import load_model, read
 from tfpose_rt.training.data import load
@@ -43,12 +44,14 @@ def test_freezing_a_trunk_without_numbered_modules_is_refused(samples, tmp_path)
 
 
 def test_it_learns(samples, tmp_path):
-    """The start pose alone can learn a single figure by heart: the error must fall by more than its noise."""
+    """Two figures are learnt by heart: the error falls well below that of their mean, where it starts."""
     errors = []
-    config = dataclasses.replace(SMALL, epochs=24, batch=2, lr=3e-3, warmup=1, hold_out=False, loss="l1", heatmap=False)
-    one = [dataclasses.replace(samples[0]) for _ in range(2)]
-    train(one, config, tmp_path, device=torch.device("cpu"), report=lambda p: errors.append(p.losses["l1"]))
-    assert sum(errors[-4:]) < 0.8 * sum(errors[:4])
+    calm = AugmentConfig(rotate=0, tumble=0, zoom=(1, 1), flip=0, half_body=0, cut=0, erase=0, colour=0, degrade=0)
+    config = dataclasses.replace(
+        SMALL, steps=40, epochs=1000, batch=2, lr=2e-3, hold_out=False, loss="l1", heatmap=False, augment=calm
+    )
+    train(samples[:2], config, tmp_path, device=torch.device("cpu"), report=lambda p: errors.append(p.losses["l1"]))
+    assert fmean(errors[-12:]) < 0.6 * fmean(errors[:3])
 
 
 def test_resuming_is_exact(samples, tmp_path, monkeypatch):
