@@ -73,6 +73,7 @@ def test_nothing_but_the_box_varies_where_nothing_else_is_asked_for(samples):
     assert not result.coarse.any()
     assert not result.patches[..., 2].any()
     assert (result.sides == PICTURE).all()
+    assert result.weight.all()
 
 
 def test_as_many_are_varied_as_the_recipe_says(samples):

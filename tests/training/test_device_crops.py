@@ -181,6 +181,20 @@ def test_blur_and_coarseness_are_those_of_opencv():
     assert (mixed - torch.from_numpy(np.stack(expected)).float()).abs().amax((1, 2, 3)).max() <= 2
 
 
+def test_light_by_hand():
+    """204 is four fifths; squared 0.64; 1.5 (0.64 - 0.5) + 0.5 = 0.71; that is 181.05, rounded down as by the host."""
+    image = torch.tensor([0.0, 51, 128, 204, 255]).view(1, 1, 5, 1).expand(1, 1, 5, 3)
+    on = {
+        "gamma": torch.tensor([2.0]), "gain": torch.tensor([1.5]), "offset": torch.tensor([[0, 0.1, -0.1]]),
+        "coloured": torch.ones(1), "grey": torch.zeros(1),
+    }  # fmt: skip
+    lit = device_crops.light(image, on)[0, 0].T
+    assert lit.tolist() == [[0, 0, 32, 181, 255], [0, 0, 58, 206, 255], [0, 0, 7, 155, 255]]
+    pure = torch.eye(3).mul(255).view(1, 1, 3, 3)  # blue, green, red
+    grey = device_crops.light(pure, {**on, "coloured": torch.zeros(1), "grey": torch.ones(1)})
+    assert grey[0, 0].tolist() == [[29] * 3, [150] * 3, [76] * 3]
+
+
 def test_a_batch_depends_on_seed_and_step_alone(people):
     settings = config(batch=4)
     before = Loader(people, settings, 0, 1).iterate(0)
