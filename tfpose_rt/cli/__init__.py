@@ -19,6 +19,7 @@ COMMANDS = {
     "serve": "serve",
     "cameras": "cameras",
     "convert": "convert",
+    "plot": "plot",
     "eval": "evaluate",
     "train": "train",
     "doctor": "doctor",

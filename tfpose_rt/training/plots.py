@@ -15,8 +15,8 @@ from tfpose_rt.training.evaluate import Reliability
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
 
 
-def figure(width: float, height: float, rows: int = 1) -> tuple[Any, Any]:
-    """A figure and its axes (an array of them where there are several rows, over one x), drawn without a screen.
+def blank(width: float, height: float) -> Any:
+    """A figure of so many inches without axes, drawn without a screen.
 
     Raises: TfposeError: matplotlib is missing.
     """
@@ -24,7 +24,12 @@ def figure(width: float, height: float, rows: int = 1) -> tuple[Any, Any]:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise TfposeError("plots need matplotlib", why=str(error), fix='pip install "tfpose-rt[plot]"') from error
-    made = Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def figure(width: float, height: float, rows: int = 1) -> tuple[Any, Any]:
+    """A `blank` figure and its axes (an array of them where there are several rows, over one x)."""
+    made = blank(width, height)
     return made, made.subplots(rows, sharex=True)
 
 
