@@ -20,6 +20,7 @@ COMMANDS = {
     "cameras": "cameras",
     "convert": "convert",
     "plot": "plot",
+    "explain": "explain",
     "eval": "evaluate",
     "train": "train",
     "doctor": "doctor",
