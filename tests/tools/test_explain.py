@@ -46,9 +46,11 @@ def scattered(axes):
 def test_the_last_points_are_what_the_program_answers(seen):
     poses = PoseEstimator(RUN, full_precision=True).predict(tool.read_frame(SPEC)[0].image)
     assert len(poses) == len(seen.boxes)
-    np.testing.assert_allclose(seen.boxes, poses.boxes)
-    np.testing.assert_allclose(seen.xy[-1], poses.xy[0], atol=1e-3)
-    np.testing.assert_allclose(seen.looks[-1].score, poses.scores[0], atol=1e-5)
+    # the program may run its networks on an engine other than torch: the same to a twentieth of a pixel
+    np.testing.assert_allclose(seen.boxes, poses.boxes, atol=0.05)
+    np.testing.assert_allclose(seen.xy[-1], poses.xy[0], atol=0.05)
+    np.testing.assert_allclose(seen.looks[-1].score, poses.scores[0], atol=2e-3)
+    assert np.abs(seen.xy[-2] - poses.xy[0]).max() > 0.15  # which the layer before does not answer
 
 
 def test_moves_add_up_from_the_start_to_the_answer(seen):

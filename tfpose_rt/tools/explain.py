@@ -133,7 +133,7 @@ def figure_name(spec: str) -> str:
 def explain(spec: str, run: RunConfig | None = None, *, person: int = 0) -> Explained:
     """Run detector and model on one picture and record what the decoder did for one person.
 
-    The model runs in float32 whatever the run's precision, so that the figures are the model's own.
+    The model runs in torch and float32 whatever else the program would choose: another engine has no layers to look at.
 
     Args:
         spec: as for `read_frame`.

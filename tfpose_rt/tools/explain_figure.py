@@ -53,7 +53,7 @@ def _first_row(seen: Explained) -> tuple[list[float], float]:
     """Width ratios of the picture and the crops, and the height of their row, in."""
     crop = seen.crop.shape[1] / seen.crop.shape[0]
     ratios = [seen.image.shape[1] / seen.image.shape[0], *([crop] * (len(seen.looks) + 1))]
-    return ratios, (WIDE - 0.6) / sum(ratios) * 0.93 + 0.8
+    return ratios, (WIDE - 0.6) / sum(ratios) * 0.93 + 0.95
 
 
 # ---- pictures under points
@@ -131,6 +131,8 @@ def _picture(axes: Any, seen: Explained) -> None:
 
 def sampling(part: Any, seen: Explained, joint: int | None, layer: int, top: float) -> None:
     """The sampling points of one layer on each level, coloured by weight up to `top`; one more axes is left empty."""
+    from matplotlib.colors import PowerNorm  # most weights are small: a root tells them apart
+
     look, levels = seen.looks[layer], len(seen.shapes)
     count, heads, points = len(look.places), look.places.shape[1], look.places.shape[3]
     whose = "all joints" if joint is None else f"the {LABELS[joint]}"
@@ -147,7 +149,7 @@ def sampling(part: Any, seen: Explained, joint: int | None, layer: int, top: flo
         weight = look.weights[chosen, :, level].ravel()
         order = np.argsort(weight)
         dots = one.scatter(
-            *at[order].T, c=weight[order], s=12 if joint is None else 34, cmap=HEAT, vmin=0, vmax=top,
+            *at[order].T, c=weight[order], s=12 if joint is None else 34, cmap=HEAT, norm=PowerNorm(0.5, 0, top),
             alpha=0.35 + 0.65 * np.sqrt(weight[order] / top), edgecolors=RIM, linewidths=0.4, zorder=6,
         )  # fmt: skip
         one.plot(*seen.path[layer][chosen].T, "+", color="black", markersize=9 if joint is not None else 5, zorder=7)
