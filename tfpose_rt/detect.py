@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,6 +25,8 @@ from tfpose_rt.records import BoxFrom, Detections, Image, frozen
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
+
+    from tfpose_rt.engine import Network
 
 STRIDE = 32
 GREY = 114
@@ -109,9 +112,12 @@ class PersonDetector:
         iou: boxes that overlap a better one by more are dropped.
         device: where the network runs.
         precision: "fp32", "fp16" or "bf16"; scores and boxes are always decoded in float32.
+        engine: "torch", or "openvino" on the CPU.
+        threads: of OpenVINO; 0 = as many as torch uses.
     Raises:
         UsageError: a value out of range.
         WeightsError: absent, damaged, or a network that finds no people.
+        RuntimeError: OpenVINO does not take the network.
     """
 
     box_from: BoxFrom = "detector"
@@ -125,6 +131,8 @@ class PersonDetector:
         iou: float = 0.7,
         device: str | torch.device = "cpu",
         precision: str = "fp32",
+        engine: str = "torch",
+        threads: int = 0,
     ) -> None:
         import torch
 
@@ -140,8 +148,26 @@ class PersonDetector:
         self.det_size, self.conf, self.iou = det_size, conf, iou
         self.device = torch.device(device)
         self.dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
-        network = load_network(path).to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.network: nn.Module = network.requires_grad_(False)
+        self._path = path
+        self._compiled: Network | None = None
+        if engine == "openvino":
+            from tfpose_rt.engine import compile_network
+
+            size = (det_size, det_size // (2 * STRIDE) * STRIDE or STRIDE)
+            self._compiled = compile_network(
+                lambda: load_network(path), self.sha256, size=size, any_size=True, precision=precision, threads=threads
+            )
+        else:
+            _ = self.network  # errors now
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """The network in torch, (B, 3, H, W) RGB 0..1 -> (B, 5, A); built when first asked for."""
+        import torch
+
+        network = load_network(self._path).requires_grad_(False)
+        moved: nn.Module = network.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return moved
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
         """Find the people of each frame.
@@ -167,6 +193,8 @@ class PersonDetector:
         """(B, H, W, 3) uint8 BGR -> boxes (N, 4), edge convention of the input, and scores (N,), float32, per frame."""
         import torch
 
+        if self._compiled is not None:
+            return [self._suppress(frame) for frame in torch.from_numpy(self._compiled(inputs)[0])]
         with torch.inference_mode():
             # A view in RGB order: the bytes already lie as channels_last wants them.
             x = torch.from_numpy(inputs).to(self.device).permute(0, 3, 1, 2).flip(1)

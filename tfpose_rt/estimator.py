@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
-from typing import Any, overload
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,9 @@ from tfpose_rt.errors import DeviceError, UsageError, WeightsError
 from tfpose_rt.records import BoxFrom, Detections, Image, Poses, frozen
 from tfpose_rt.skeleton import NAMES
 
+if TYPE_CHECKING:
+    from tfpose_rt.engine import EngineChoice
+
 
 class PoseEstimator:
     """Finds people and their keypoints in pictures.
@@ -23,32 +27,23 @@ class PoseEstimator:
         run: all settings; or give them by name: `PoseEstimator(weights="default", device="cpu", det_size=416)`.
     Raises: WeightsError, DeviceError, UsageError: what was asked for cannot be used here.
 
-    One estimator is for one thread. Attributes: `device`, `device_reason`, `kernel`, `kernel_reason`, `precision`,
-    `model` and `detector` (what they are, as the recording's header names them), `score_kind`.
+    One estimator is for one thread. Attributes: `device`, `device_reason`, `engine`, `engine_reason`, `kernel`,
+    `kernel_reason`, `precision`, `model` and `detector` (what they are, as the recording's header names them),
+    `score_kind`.
     """
 
     def __init__(self, run: RunConfig | None = None, **options: Any) -> None:
         self.run = dataclasses.replace(run, **options) if run is not None else RunConfig(**options)
         from tfpose_rt import assets
-        from tfpose_rt.detect import open_detector  # before torch settings are made: ultralytics changes them
 
         weights = assets.resolve(self.run.weights)
         self.device, self.device_reason = choose_device(self.run.device)
         self.precision = choose_precision(self.run.precision, self.device.type)
-        self._detector = open_detector(
-            self.run.detector, det_size=self.run.det_size, conf=self.run.conf, iou=self.run.iou, device=self.device,
-            precision=self.precision,
-        )  # fmt: skip
         import torch
 
         from tfpose_rt.model.weights import load_model
         from tfpose_rt.ops.choice import select_kernel
 
-        if self.run.threads:
-            set_threads(self.run.threads)
-        choice = select_kernel(self.run.kernel, self.device)
-        self.kernel, self.kernel_reason = choice.name, choice.reason
-        self._dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[self.precision]
         self._net, metadata = load_model(weights)
         joints = self._net.config.keypoints
         if joints != len(NAMES):
@@ -56,12 +51,55 @@ class PoseEstimator:
             raise WeightsError(
                 f"{weights.name} cannot be used here", why=why, fix="tfpose-rt eval, which takes any layout"
             )
-        self._net = self._net.to(self.device, memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]
         self.crop_size = self._net.config.size
-        self.model = {"name": self._net.config.name, "sha256": assets.sha256(weights), "input": list(self.crop_size)}
+        name, sha256 = self._net.config.name, assets.sha256(weights)
+        self.model: dict[str, Any] = {"name": name, "sha256": sha256, "input": list(self.crop_size)}
+        engine = self._open_networks(weights)
+        self.engine, self.engine_reason = engine.name, engine.reason
+        if self.run.threads:  # after ultralytics' import, which changes such settings
+            set_threads(self.run.threads)
+        choice = select_kernel(self.run.kernel, self.device)
+        self.kernel, self.kernel_reason = choice.name, choice.reason
+        if self.engine == "openvino":
+            self.kernel_reason = "OpenVINO's own sampling"
+        self._dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[self.precision]
+        self._net = self._net.to(self.device, memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]
         self.detector = {"name": self._detector.name, "sha256": self._detector.sha256}
         self.score_kind = "calibrated" if metadata.get("calibrated") else "raw"
         self.times = {"detect": 0.0, "crop": 0.0, "pose": 0.0}  # s, of the last call
+
+    def _open_networks(self, weights: Path) -> EngineChoice:
+        """Open the detector, and what runs the pose model beside torch; auto falls back to torch, and says so."""
+        from tfpose_rt.engine import EngineChoice, choose_engine
+
+        choice = choose_engine(self.run.engine, self.device.type, self.precision)
+        try:
+            self._open_with(choice.name, weights)
+        except RuntimeError as error:
+            if choice.name == "torch":
+                raise
+            if self.run.engine == "openvino":
+                raise DeviceError("--engine openvino cannot be used", why=str(error), fix="--engine torch") from error
+            choice = EngineChoice("torch", f"auto: {error}")
+            self._open_with(choice.name, weights)
+        return choice
+
+    def _open_with(self, engine: str, weights: Path) -> None:
+        from tfpose_rt.detect import open_detector
+        from tfpose_rt.engine import Network, compile_network
+        from tfpose_rt.model.weights import load_model
+
+        run = self.run
+        self._detector = open_detector(
+            run.detector, det_size=run.det_size, conf=run.conf, iou=run.iou, device=self.device,
+            precision=self.precision, engine=engine, threads=run.threads,
+        )  # fmt: skip
+        self._compiled: Network | None = None  # the pose model, where torch does not run it
+        if engine == "openvino":
+            self._compiled = compile_network(
+                lambda: load_model(weights)[0], self.model["sha256"], size=self.crop_size, precision=self.precision,
+                threads=run.threads,
+            )  # fmt: skip
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
         """The people of each picture, best first, at most `max_people`; within `roi` where one is set."""
@@ -137,22 +175,29 @@ class PoseEstimator:
 
     def _regress(self, images: list[Image], boxes: npt.NDArray[np.float32]) -> tuple[Any, Any]:
         """One batch of crops: boxes (N, 4) -> xy (N, K, 2) px of the pictures, scores (N, K)."""
-        import torch
-
         from tfpose_rt.crop import apply, crop_matrix, fit_box, invert, warp
 
         began = time.perf_counter()
         matrices = crop_matrix(fit_box(boxes, self.crop_size), self.crop_size)
         crops = np.stack([warp(image, m, self.crop_size) for image, m in zip(images, matrices, strict=True)])
         between = time.perf_counter()
+        if self._compiled is not None:
+            points, scores = self._compiled(crops)
+        else:
+            points, scores = self._run_torch(crops)
+        self.times["crop"] += between - began
+        self.times["pose"] += time.perf_counter() - between
+        return apply(invert(matrices), points * np.array(self.crop_size, np.float64) - 0.5).astype(np.float32), scores
+
+    def _run_torch(self, crops: Image) -> tuple[Any, Any]:
+        """(N, H, W, 3) uint8 BGR -> keypoints (N, K, 2) in 0..1 of the crop, scores (N, K), float32."""
+        import torch
+
         with torch.inference_mode(), torch.autocast(self.device.type, self._dtype, self.precision != "fp32"):
             batch = torch.from_numpy(crops).to(self.device, non_blocking=True)
             rgb = batch.permute(0, 3, 1, 2).flip(1).float().div_(255).contiguous(memory_format=torch.channels_last)
             points, scores = self._net(rgb)
-            points, scores = points.float().cpu().numpy(), scores.float().cpu().numpy()
-        self.times["crop"] += between - began
-        self.times["pose"] += time.perf_counter() - between
-        return apply(invert(matrices), points * np.array(self.crop_size, np.float64) - 0.5).astype(np.float32), scores
+            return points.float().cpu().numpy(), scores.float().cpu().numpy()
 
     def _record(self, xy: Any, scores: Any, found: Detections, word: BoxFrom, image: Image) -> Poses:
         boxes, box_scores = found.boxes, found.scores

@@ -23,6 +23,7 @@ class StageEstimator:
     """`people` walkers side by side; each call of `poses` takes `delay` s."""
 
     device, kernel, precision, score_kind = "cpu", "torch", "fp32", "raw"
+    engine, engine_reason = "torch", "a stand-in"
 
     def __init__(self, run: RunConfig | None = None, *, people: int = 2, delay: float = 0.0) -> None:
         self.run = run or RunConfig()

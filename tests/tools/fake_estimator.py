@@ -14,6 +14,7 @@ class FakeEstimator:
     """Person p walks at its own speed and is away for a while every so often; everything follows from the frame."""
 
     device, kernel, precision, score_kind = "cpu", "torch", "fp32", "raw"
+    engine, engine_reason = "torch", "a stand-in"
 
     def __init__(self, run=None, *, fail_at=None, seconds=0.0):
         self.model = {"name": "fake", "sha256": "00", "input": [192, 256]}

@@ -54,6 +54,7 @@ DetectorName = Annotated[
     str, _option(MODEL, "--detector", help="Name or file of the person detector; `none` = whole image.")
 ]
 Device = Annotated[str, _option(MODEL, "--device", "-d", help="auto, cpu, cuda, cuda:N or mps.")]
+Engine = Annotated[str, _option(MODEL, "--engine", help="auto, torch, or openvino (CPU): what runs the networks.")]
 Kernel = Annotated[str, _option(MODEL, "--kernel", help="auto, fused (CUDA) or torch.")]
 Precision = Annotated[str, _option(MODEL, "--precision", help="auto, fp32, fp16 or bf16.")]
 DetSize = Annotated[int, _option(MODEL, "--det-size", help="Long side of the detector's input, px.")]
@@ -134,6 +135,7 @@ def checked(run: RunConfig) -> RunConfig:
         ("background", run.background in ("frame", "black", "blur-people"), "unknown", "frame, black or blur-people"),
         ("precision", run.precision in ("auto", "fp32", "fp16", "bf16"), "unknown", "auto, fp32, fp16 or bf16"),
         ("det_size", run.det_size >= 32 and run.det_size % 32 == 0, "not a multiple of 32", "640"),
+        ("engine", run.engine in ("auto", "torch", "openvino"), "unknown", "auto, torch or openvino"),
         ("kernel", run.kernel in ("auto", "fused", "torch"), "unknown", "auto, fused or torch"),
         ("roi", roi is None or (roi[2] > roi[0] >= 0 and roi[3] > roi[1] >= 0), "empty", "0,0,640,480"),
     )  # fmt: skip

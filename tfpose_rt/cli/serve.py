@@ -37,6 +37,7 @@ from tfpose_rt.cli.options import (
     DetEvery,
     DetSize,
     Device,
+    Engine,
     Iou,
     Kernel,
     KptThr,
@@ -79,11 +80,11 @@ def serve(
     fourcc: Fourcc = None, backend: Backend = "auto", reconnect: Reconnect = 10, stall: Stall = 3.0,
     open_timeout: OpenTimeout = 10.0, credentials: Credentials = None, drop: Drop = True, roi: Roi = None,
     rotate: Rotate = "auto", kpt_thr: KptThr = 0.3, background: Background = "frame", mirror: Mirror = False,
-    weights: Weights = "default", detector: DetectorName = "yolo-n", device: Device = "auto", kernel: Kernel = "auto",
-    precision: Precision = "auto", det_size: DetSize = 640, conf: Conf = 0.25, iou: Iou = 0.7,
-    det_every: DetEvery = "auto", max_people: MaxPeople = 20, pose_batch: PoseBatch = 16, track: Track = True,
-    track_buffer: TrackBuffer = 1.0, smooth: Smooth = "off", duration: Duration = None, threads: Threads = 0,
-    seed: Seed = 0, config: ConfigFile = None, quiet: Quiet = False, verbose: Verbose = 0,
+    weights: Weights = "default", detector: DetectorName = "yolo-n", device: Device = "auto", engine: Engine = "auto",
+    kernel: Kernel = "auto", precision: Precision = "auto", det_size: DetSize = 640, conf: Conf = 0.25,
+    iou: Iou = 0.7, det_every: DetEvery = "auto", max_people: MaxPeople = 20, pose_batch: PoseBatch = 16,
+    track: Track = True, track_buffer: TrackBuffer = 1.0, smooth: Smooth = "off", duration: Duration = None,
+    threads: Threads = 0, seed: Seed = 0, config: ConfigFile = None, quiet: Quiet = False, verbose: Verbose = 0,
 ) -> None:  # fmt: skip
     """Show the poses of a camera or stream in a browser; on this machine alone unless told otherwise."""
     import dataclasses

@@ -81,13 +81,14 @@ def progress_bar(visible: bool = True) -> Progress:
 
 
 def estimator_rows(estimator: Any) -> dict[str, str]:
-    """Device, attention path, precision, model and detector, each with its reason."""
+    """Device, engine, attention path, precision, model and detector, each with its reason."""
     import torch
 
     model, detector = estimator.model, estimator.detector
     every = estimator.run.det_every or "auto"
     return {
         "device": f"{estimator.device} ({estimator.device_reason}), {torch.get_num_threads()} threads",
+        "engine": f"{estimator.engine} ({estimator.engine_reason})",
         "attention": f"{estimator.kernel} ({estimator.kernel_reason})",
         "precision": estimator.precision,
         "model": f"{model['name']} {model['input'][0]}x{model['input'][1]}, scores {estimator.score_kind}",

@@ -42,6 +42,7 @@ from tfpose_rt.cli.options import (
     DetSize,
     Device,
     DryRun,
+    Engine,
     FullPrecision,
     Iou,
     Kernel,
@@ -85,12 +86,12 @@ def webcam(
     record: Record = None, record_what: RecordWhat = "overlay", overwrite: Overwrite = False,
     full_precision: FullPrecision = False, display: LiveDisplay = "auto", kpt_thr: KptThr = 0.3,
     background: Background = "frame", mirror: Mirror = False, weights: Weights = "default",
-    detector: DetectorName = "yolo-n", device: Device = "auto", kernel: Kernel = "auto", precision: Precision = "auto",
-    det_size: DetSize = 640, conf: Conf = 0.25, iou: Iou = 0.7, det_every: DetEvery = "auto",
-    max_people: MaxPeople = 20, pose_batch: PoseBatch = 16, track: Track = True, track_buffer: TrackBuffer = 1.0,
-    smooth: Smooth = "off", duration: Duration = None, max_frames: MaxFrames = None, threads: Threads = 0,
-    seed: Seed = 0, config: ConfigFile = None, dry_run: DryRun = False, progress: Progress = True,
-    quiet: Quiet = False, verbose: Verbose = 0,
+    detector: DetectorName = "yolo-n", device: Device = "auto", engine: Engine = "auto", kernel: Kernel = "auto",
+    precision: Precision = "auto", det_size: DetSize = 640, conf: Conf = 0.25, iou: Iou = 0.7,
+    det_every: DetEvery = "auto", max_people: MaxPeople = 20, pose_batch: PoseBatch = 16, track: Track = True,
+    track_buffer: TrackBuffer = 1.0, smooth: Smooth = "off", duration: Duration = None, max_frames: MaxFrames = None,
+    threads: Threads = 0, seed: Seed = 0, config: ConfigFile = None, dry_run: DryRun = False,
+    progress: Progress = True, quiet: Quiet = False, verbose: Verbose = 0,
 ) -> None:  # fmt: skip
     """Show the poses of a camera or stream now; keeps nothing unless asked to."""
     import dataclasses

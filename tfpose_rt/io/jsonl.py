@@ -26,6 +26,8 @@ def build_header(
     model: Mapping[str, Any] | None = None,
     detector: Mapping[str, Any] | None = None,
     device: str = "cpu",
+    engine: str = "torch",
+    engine_reason: str = "",
     kernel: str = "torch",
     precision: str = "fp32",
     score_kind: str = "raw",
@@ -40,6 +42,8 @@ def build_header(
         model: name, sha256, input [w, h].
         detector: name, sha256; conf, iou and every are added from `run`. None: whole-image boxes.
         device: where the model ran.
+        engine: torch | openvino: what ran the networks.
+        engine_reason: why.
         kernel: fused | torch.
         precision: fp32 | fp16 | bf16.
         score_kind: calibrated | raw | none.
@@ -73,6 +77,7 @@ def build_header(
         "tracker": tracker,
         "smooth": None if run.smooth == "off" else {"name": run.smooth},
         "device": device,
+        "engine": {"name": engine, "reason": engine_reason},
         "kernel": kernel,
         "precision": precision,
         "args": dict(args or {}),

@@ -64,7 +64,7 @@ class StartPose(nn.Module):
 
     def forward(self, coarsest: Tensor) -> Tensor:
         """Coarsest (B, tokens, C) -> (B, K, 4): logit of x, of y, log-scale of each."""
-        start = self.constant.expand(len(coarsest), -1, -1)
+        start = self.constant.expand(coarsest.shape[0], -1, -1)
         if self.squeeze is not None and self.linear is not None:
             start = start + self.linear(self.squeeze(coarsest).flatten(1)).float().view_as(start)
         return start
@@ -118,7 +118,7 @@ class TFPose(nn.Module):
         """Memory (B, S, C) -> one guess per layer; gradients stop between layers (iterative refinement)."""
         coarsest = self.config.shapes[-2] * self.config.shapes[-1]
         start = self.start(memory[:, -coarsest:])  # (B, K, 4)
-        q = self.content.expand(len(memory), -1, -1)  # (B, K, C)
+        q = self.content.expand(memory.shape[0], -1, -1)  # (B, K, C)
         e = self.query[None]
         y = start[..., :2].sigmoid()  # (B, K, 2)  y^0
         guesses = [(y, start[..., 2:], torch.zeros_like(y[..., 0]))] if self.config.start == "image" else []

@@ -247,8 +247,9 @@ def _open_sinks(
     job: Job, info: StreamInfo, model: Any, run: RunConfig, how: How, earlier: unfinished.Unfinished | None
 ) -> list[Sink]:
     header = build_header(
-        info, run, model=model.model, detector=model.detector, device=str(model.device), kernel=model.kernel,
-        precision=model.precision, score_kind=model.score_kind, args=how.args,
+        info, run, model=model.model, detector=model.detector, device=str(model.device), engine=model.engine,
+        engine_reason=model.engine_reason, kernel=model.kernel, precision=model.precision,
+        score_kind=model.score_kind, args=how.args,
     )  # fmt: skip
     sound = Path(job.source) if how.sound and info.kind == "file" else None
     options = replace(

@@ -135,6 +135,15 @@ def _cupy() -> Iterable[Check]:
         yield Check("cupy", "pass", found[0])
 
 
+def _engine() -> Iterable[Check]:
+    from tfpose_rt.engine import INSTALL, choose_engine, runs
+
+    choice = choose_engine("auto", "cpu", "fp32")
+    good = not _installed(["openvino"]) if choice.name == "torch" else runs()
+    found = choice.reason if choice.name == "openvino" else f"torch, {choice.reason}; faster without a GPU: {INSTALL}"
+    yield Check("engine cpu", "pass" if good else "warn", found, "" if good else f"{INSTALL}, or --engine torch")
+
+
 def _attention() -> Iterable[Check]:
     """Compile the fused kernel where it can run, and compare every path with the reference on random input."""
     import torch
@@ -252,13 +261,13 @@ def _weights() -> Iterable[Check]:
 
 
 def _privacy() -> Iterable[Check]:
-    from tfpose_rt import yolo
+    from tfpose_rt import engine, yolo
 
-    wrong = yolo.open_switches()
+    wrong = yolo.open_switches() + ["OpenVINO's reports"] * engine.reports()
     yield Check(
         "privacy", "fail" if wrong else "pass",
         "still on: " + ", ".join(wrong) if wrong else "no telemetry, update check, download or installation",
-        "start tfpose-rt before other code imports ultralytics" if wrong else "",
+        "start tfpose-rt before other code imports ultralytics or openvino" if wrong else "",
     )  # fmt: skip
 
 
@@ -283,7 +292,7 @@ def camera(spec: str) -> Examiner:
 
 
 EXAMINERS: tuple[tuple[str, Examiner], ...] = (
-    ("python", _programs), ("torch", _torch), ("cupy", _cupy), ("attention", _attention),
+    ("python", _programs), ("torch", _torch), ("cupy", _cupy), ("engine", _engine), ("attention", _attention),
     ("opencv", _opencv), ("video", _videos),
     ("machine", _machine), ("weights", _weights), ("privacy", _privacy),
 )  # fmt: skip

@@ -1,0 +1,260 @@
+"""OpenVINO, kept quiet: the only module that imports it. Runs a torch network faster on processors.
+
+A network is traced and converted once (seconds), kept in the platform's cache folder and compiled from there at each
+start (tenths of a second). Shapes stay free, so no number of people and no aspect of a video compiles anything anew.
+Its Python package reports every import and conversion to its maker; `load()` imports it with that part left out.
+A program that imported openvino before us has made its own choice, and keeps it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.metadata as packages
+import logging
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from tfpose_rt.errors import DeviceError, UsageError
+from tfpose_rt.records import Image
+
+log = logging.getLogger(__name__)
+ENGINES = ("auto", "torch", "openvino")
+INSTALL = 'pip install "tfpose-rt[openvino]"'
+HINTS = {"fp32": "f32", "bf16": "bf16"}  # always set: left alone, it takes bf16 unasked where the processor has it
+TOLERANCE = 1e-4  # of 1 + |value|, between torch and the converted network; boxes are in px, the rest lies in 0..1
+Network = Callable[[Image], tuple[npt.NDArray[np.float32], ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineChoice:
+    """What runs the networks; `reason` is one line for the summary, the recording's header and `doctor`."""
+
+    name: str  # torch | openvino
+    reason: str
+
+
+def choose_engine(asked: str, device: str, precision: str) -> EngineChoice:
+    """What runs the networks on a kind of device; imports OpenVINO only where it could be used.
+
+    Args:
+        asked: auto (OpenVINO on the CPU where it is installed), torch, or openvino (or an error).
+        device: kind of the torch device: cpu, cuda or mps.
+        precision: fp32, fp16 or bf16.
+    Raises: DeviceError: openvino was asked for and cannot be used, with the remedy. UsageError: no such engine.
+    """
+    if asked not in ENGINES:
+        raise UsageError(f"--engine {asked}", why="no such engine", fix="auto, torch or openvino")
+    if asked == "torch":
+        return EngineChoice("torch", "asked for")
+    found = _obstacle(device, precision)
+    if found is None:
+        told = f"OpenVINO {packages.version('openvino')}"
+        return EngineChoice("openvino", f"asked for: {told}" if asked == "openvino" else f"auto: {told}, on the CPU")
+    why, fix = found
+    if asked == "openvino":
+        raise DeviceError("--engine openvino cannot be used", why=why, fix=fix)
+    return EngineChoice("torch", f"auto: {why}")
+
+
+def _obstacle(device: str, precision: str) -> tuple[str, str] | None:
+    """Why OpenVINO cannot be used, and the remedy; None where it can."""
+    if device != "cpu":
+        return f"the networks run on {device}", "--device cpu, or --engine torch"
+    if precision not in HINTS:
+        return f"it has no {precision} here", "--precision fp32"
+    try:
+        load()
+        able = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    except ModuleNotFoundError:
+        return "OpenVINO is not installed", INSTALL
+    except (ImportError, OSError, RuntimeError) as error:
+        return f"OpenVINO does not start ({_line(error)})", f"{INSTALL} --force-reinstall"
+    if precision == "bf16" and "BF16" not in able:
+        return "this processor has no bf16", "--precision fp32"
+    return None
+
+
+def load() -> Any:
+    """Import openvino without the package that reports its use; later calls are free.
+
+    Raises: ImportError: not installed, or broken.
+    """
+    if "openvino" in sys.modules:
+        return importlib.import_module("openvino")
+    absent = "openvino_telemetry" not in sys.modules
+    if absent:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment] # its import fails, and a stub stands in
+    try:
+        return importlib.import_module("openvino")
+    finally:
+        if absent:
+            del sys.modules["openvino_telemetry"]
+
+
+def reports() -> bool:
+    """Whether the openvino of this process, if any, would report its use."""
+    if "openvino" not in sys.modules:
+        return False
+    told = importlib.import_module("openvino.tools.ovc.telemetry_utils").tm.__name__
+    return not str(told).endswith("telemetry_stub")
+
+
+def runs() -> bool:
+    """Whether OpenVINO's CPU part computes 1 - x here."""
+    operators = importlib.import_module("openvino.opset13")
+    x = operators.parameter([-1], np.float32)
+    compiled = _core().compile_model(load().Model([operators.subtract(np.float32(1), x)], [x]), "CPU")
+    return bool(np.allclose(compiled([np.array([0, 2], np.float32)])[0], [1, -1]))
+
+
+def compile_network(
+    build: Callable[[], nn.Module],
+    sha256: str,
+    *,
+    size: tuple[int, int],
+    any_size: bool = False,
+    precision: str = "fp32",
+    threads: int = 0,
+) -> Network:
+    """A network as a function of pictures, run by OpenVINO on the CPU.
+
+    Args:
+        build: makes it on the CPU, in eval mode and float32, mapping (B, 3, H, W) RGB in 0..1 to a tensor or a tuple
+            of tensors; called only where the cache does not hold it.
+        sha256: of its weights, hex.
+        size: W, H of its pictures.
+        any_size: whether H and W may vary, as far as the network allows it.
+        precision: fp32 or bf16.
+        threads: of the processor; 0 = as many as torch uses.
+    Returns: a function of (B, H, W, 3) uint8 BGR, any B, to a tuple of float32 arrays of its own; for one thread.
+    Raises: RuntimeError: it cannot be converted, or does not answer as torch does.
+    """
+    folder = cache_dir() / f"{sha256[:16]}-{_fingerprint(sha256, size, any_size)}"
+    settings = {
+        "INFERENCE_PRECISION_HINT": HINTS[precision],
+        "INFERENCE_NUM_THREADS": threads or torch.get_num_threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+        "ENABLE_CPU_PINNING": False,  # decoding and drawing share the processor
+    }
+    core = _core()
+    model: Any = None
+    with suppress(RuntimeError, OSError):  # absent, or damaged: made again
+        model = core.read_model(folder / "network.xml")
+    if model is None:
+        log.warning("OpenVINO: converting a network; this takes some seconds, once")
+        model = _convert(build(), size, any_size)
+        _keep(model, folder)
+    return _Compiled(core.compile_model(model, "CPU", settings))
+
+
+def cache_dir() -> Path:
+    """The folder of converted networks; it need not exist, and may be deleted at any time."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("tfpose-rt", appauthor=False) / "openvino"
+
+
+class _Pictures(nn.Module):
+    """A network that takes pictures as they come: (B, H, W, 3) uint8 BGR."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pictures: Tensor) -> Any:
+        """Pictures -> what the network answers."""
+        return self.network(pictures.permute(0, 3, 1, 2).flip(1).float() / 255)
+
+
+class _Compiled:
+    """A compiled network with a request of its own."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._request, self._outputs = compiled.create_infer_request(), range(len(compiled.outputs))
+
+    def __call__(self, pictures: Image) -> tuple[npt.NDArray[np.float32], ...]:
+        found = self._request.infer(pictures, share_inputs=True)
+        return tuple(np.asarray(found[i], np.float32) for i in self._outputs)
+
+
+def _core() -> Any:
+    return load().Core()
+
+
+def _fingerprint(*of: object) -> str:
+    """What a converted network depends on: its weights, the libraries, and the code that is traced."""
+    libraries = [f"{name}={packages.version(name)}" for name in ("openvino", "torch", "ultralytics")]
+    digest = hashlib.sha256(repr((of, libraries)).encode())
+    home = Path(__file__).parent
+    for path in (*sorted((home / "model").glob("*.py")), home / "ops" / "deform_attn.py", home / "person_head.py",
+                 home / "yolo.py", Path(__file__)):  # fmt: skip
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _convert(network: nn.Module, size: tuple[int, int], any_size: bool) -> Any:
+    """Trace and convert a network with free shapes, and compare its answers with torch's on noise."""
+    ov = load()
+    (w, h), module = size, _Pictures(network).eval().requires_grad_(False)
+    noise = np.random.default_rng(0).integers(0, 256, (3, w if any_size else h, h if any_size else w, 3), np.uint8)
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # tracing warns of sizes that are constant on purpose
+            model = ov.convert_model(
+                module, example_input=torch.zeros((2, h, w, 3), dtype=torch.uint8), extension=_extensions(),
+                input=[ov.PartialShape([-1, -1, -1, 3] if any_size else [-1, h, w, 3])],
+            )  # fmt: skip
+            answer = module(torch.from_numpy(noise))
+        compiled = _Compiled(_core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}))(noise)
+    except Exception as error:  # its kinds of error are many; all mean the same here
+        raise RuntimeError(f"OpenVINO does not take this network: {_line(error)}") from error
+    expected = [t.numpy() for t in (answer if isinstance(answer, tuple) else (answer,))]
+    for got, want in zip(compiled, expected, strict=True):
+        if got.shape != want.shape or not np.allclose(got, want, rtol=TOLERANCE, atol=TOLERANCE):
+            raise RuntimeError("OpenVINO's answers differ from torch's")
+    return model
+
+
+def _extensions() -> list[Any]:
+    """What the converter lacks: the logit, as torch computes it."""
+    operators = importlib.import_module("openvino.opset13")
+    frontend = importlib.import_module("openvino.frontend.pytorch")
+
+    def logit(node: Any) -> list[Any]:
+        x = node.get_input(0)
+        rest = operators.subtract(operators.constant(np.float32(1)), x)
+        return [operators.log(operators.divide(x, rest)).output(0)]
+
+    return [frontend.ConversionExtension("aten::logit", logit)]
+
+
+def _keep(model: Any, folder: Path) -> None:
+    """Put a converted network into the cache, and those of other versions out; where nothing can be written, do not."""
+    part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
+    with suppress(OSError, RuntimeError):
+        part.mkdir(parents=True, exist_ok=True)
+        load().save_model(model, part / "network.xml", compress_to_fp16=False)
+        for old in folder.parent.glob(f"{folder.name.split('-')[0]}-*"):
+            if not old.name.endswith(".part"):
+                shutil.rmtree(old, ignore_errors=True)
+        part.replace(folder)  # one rename: no reader sees half of it
+    shutil.rmtree(part, ignore_errors=True)
+
+
+def _line(error: Exception) -> str:
+    """The last line of an error's text that says something, short enough for a message of one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return lines[-1][:160]
