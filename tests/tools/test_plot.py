@@ -343,3 +343,39 @@ def test_mistakes_are_one_line_and_a_code(tmp_path, monkeypatch, capsys, words, 
     assert said in err
     assert len(err.splitlines()) == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["empty.jsonl", "nobody.jsonl", "r.jsonl"]
+
+
+def test_show_needs_a_screen_and_ends_with_the_window(tmp_path, monkeypatch, capsys):
+    from tfpose_rt.live import window
+
+    walk(tmp_path / "r.jsonl")
+    words = [tmp_path / "r.jsonl", "--what", "timing", "--show"]
+    monkeypatch.setattr(window, "has_screen", lambda: False)
+    code, err = call(monkeypatch, capsys, *words)
+    assert (code, "no window can be opened here" in err) == (2, True)
+
+    shown = []
+
+    class Screen:
+        closed = polls = 0
+
+        def __init__(self, title, size):
+            self.size = size
+
+        def show(self, image):
+            shown.append((image.shape[1], image.shape[0]) == self.size and float(image.std()))
+            return []
+
+        def poll(self):
+            Screen.polls += 1
+            return ["quit"] if Screen.polls == 3 else []
+
+        def close(self):
+            Screen.closed += 1
+
+    monkeypatch.setattr(window, "has_screen", lambda: True)
+    monkeypatch.setattr(window, "Window", Screen)
+    assert call(monkeypatch, capsys, *words) == (0, "")
+    assert shown[0] > 5
+    assert (Screen.polls, Screen.closed) == (3, 1)
+    assert [p.name for p in tmp_path.iterdir()] == ["r.jsonl"]  # nothing is written unless -o asks
