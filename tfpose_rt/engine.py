@@ -149,15 +149,13 @@ def compile_network(
         "PERFORMANCE_HINT": "LATENCY",
         "ENABLE_CPU_PINNING": False,  # decoding and drawing share the processor
     }
-    core = _core()
-    model: Any = None
-    with suppress(RuntimeError, OSError):  # absent, or damaged: made again
-        model = core.read_model(folder / "network.xml")
+    model = _kept(folder)
     if model is None:
         log.warning("OpenVINO: converting a network; this takes some seconds, once")
-        model = _convert(build(), size, any_size)
-        _keep(model, folder)
-    return _Compiled(core.compile_model(model, "CPU", settings))
+        made = _convert(build(), size, any_size)
+        _keep(made, folder)
+        model = _kept(folder) or made  # a model from its file has other last bits than one fresh from torch
+    return _Compiled(_core().compile_model(model, "CPU", settings))
 
 
 def cache_dir() -> Path:
@@ -239,6 +237,13 @@ def _extensions() -> list[Any]:
         return [operators.log(operators.divide(x, rest)).output(0)]
 
     return [frontend.ConversionExtension("aten::logit", logit)]
+
+
+def _kept(folder: Path) -> Any:
+    """The converted network of the cache; None where it is absent or damaged."""
+    with suppress(RuntimeError, OSError):
+        return _core().read_model(folder / "network.xml")
+    return None
 
 
 def _keep(model: Any, folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,13 +12,15 @@ from tfpose_rt.cli.options import (
     DetEvery,
     DetSize,
     Device,
-    Engine,
     Kernel,
     Precision,
     Threads,
     Weights,
     run_config,
 )
+
+if TYPE_CHECKING:
+    from tfpose_rt.tools.bench import Round
 
 app = typer.Typer(help="Measure speed here; nothing is sent anywhere.", invoke_without_command=True)
 
@@ -43,7 +45,9 @@ def pipeline(
     det_size: DetSize = 640,
     det_every: DetEvery = "1",
     device: Device = "auto",
-    engine: Engine = "auto",
+    engine: Annotated[
+        str, typer.Option("--engine", help="auto, torch or openvino (CPU); several, torch,openvino: one after another.")
+    ] = "auto",
     kernel: Kernel = "auto",
     precision: Precision = "auto",
     threads: Threads = 0,
@@ -52,33 +56,42 @@ def pipeline(
     import dataclasses
     import json
 
-    from tfpose_rt.cli.show import estimator_rows, print_table, say
+    from tfpose_rt.cli.show import estimator_rows, print_table
     from tfpose_rt.errors import UsageError
     from tfpose_rt.estimator import PoseEstimator
     from tfpose_rt.tools.bench import machine, measure
     from tfpose_rt.tools.showcase import DEMO_CLIP
 
-    run = run_config(dict(locals()))
+    values = dict(locals())
     try:
         counts = [int(n) for n in people.split(",") if n]
     except ValueError:
         raise UsageError(f"--people {people}", why="not whole numbers", fix="--people 1,5,10") from None
-    run = dataclasses.replace(run, max_people=max([run.max_people, *counts]))
-    estimator = PoseEstimator(run)
-    facts = {**machine(), **estimator_rows(estimator)}
-    if not as_json:
-        print_table(facts)
-    rounds = []
-    for done in measure(source or str(DEMO_CLIP), estimator, counts, seconds=seconds, warmup=warmup, live=live):
-        rounds.append(dataclasses.asdict(done))
-        if as_json:
-            continue
-        who = "people as found" if done.people is None else f"{done.people} people"
-        say(f"{who}: {done.fps:.1f} fps, memory {done.memory[0]:.0f} -> {done.memory[1]:.0f} MiB")
-        times = {**done.stages, **({"latency": done.latency} if done.latency else {})}
-        print_table({k: f"p50 {v['p50']:7.1f}  p95 {v['p95']:7.1f}  max {v['max']:7.1f} ms" for k, v in times.items()})
+    runs = [run_config({**values, "engine": name}) for name in engine.split(",")]
+    facts, rounds, used = machine(), [], []
+    for run in runs:
+        estimator = PoseEstimator(dataclasses.replace(run, max_people=max([run.max_people, *counts])))
+        rows = estimator_rows(estimator)
+        used.append(rows["engine"])
+        facts |= rows
+        if not as_json:
+            print_table(facts)
+        for done in measure(source or str(DEMO_CLIP), estimator, counts, seconds=seconds, warmup=warmup, live=live):
+            rounds.append({"engine": estimator.engine, **dataclasses.asdict(done)})
+            if not as_json:
+                _tell(done)
+    facts["engine"] = "; ".join(used)
     if as_json:
         typer.echo(json.dumps({**facts, "rounds": rounds}))
+
+
+def _tell(done: Round) -> None:
+    from tfpose_rt.cli.show import print_table, say
+
+    who = "people as found" if done.people is None else f"{done.people} people"
+    say(f"{who}: {done.fps:.1f} fps, memory {done.memory[0]:.0f} -> {done.memory[1]:.0f} MiB")
+    times = {**done.stages, **({"latency": done.latency} if done.latency else {})}
+    print_table({k: f"p50 {v['p50']:7.1f}  p95 {v['p95']:7.1f}  max {v['max']:7.1f} ms" for k, v in times.items()})
 
 
 @app.command()

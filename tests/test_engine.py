@@ -1,0 +1,211 @@
+"""OpenVINO beside torch: the same answers, chosen aloud, converted once. Skipped where it is not installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tfpose_rt import cli, engine
+from tfpose_rt.errors import DeviceError, UsageError
+from tfpose_rt.estimator import PoseEstimator
+from tfpose_rt.io.sources import open_source
+from tfpose_rt.records import Frame
+from tfpose_rt.tools.showcase import DEMO_CLIP
+
+needs_openvino = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed")
+
+
+class Small(nn.Module):
+    """A convolution and a logit, two answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        y = self.conv(x)
+        return y.mean((2, 3)), y.sigmoid().clamp(1e-4, 1 - 1e-4).logit()
+
+
+class Counting(nn.Module):
+    """Its trace holds the number of pictures that it was traced with."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((1, 2, 3)) * len(x)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(engine, "cache_dir", lambda: tmp_path / "cache")
+    return tmp_path / "cache"
+
+
+def pictures(*shape: int) -> Any:
+    return np.random.default_rng(1).integers(0, 256, shape, np.uint8)
+
+
+@needs_openvino
+def test_it_answers_as_torch_for_any_number_and_size_of_pictures(cache: Path) -> None:
+    network = Small().eval()
+    fast = engine.compile_network(lambda: network, "a" * 64, size=(32, 24), any_size=True, threads=1)
+    for shape in ((1, 24, 32, 3), (5, 40, 16, 3)):
+        x = pictures(*shape)
+        rgb = torch.from_numpy(x[..., ::-1].astype(np.float32) / 255).permute(0, 3, 1, 2)
+        with torch.no_grad():
+            expected = [t.numpy() for t in network(rgb)]
+        for got, want in zip(fast(x), expected, strict=True):
+            np.testing.assert_allclose(got, want, atol=1e-5)
+
+
+@needs_openvino
+def test_a_network_is_converted_once_and_anew_where_the_file_is_damaged(cache: Path) -> None:
+    built: list[nn.Module] = []
+
+    def build() -> nn.Module:
+        built.append(Small().eval())
+        return built[-1]
+
+    stranger, stale = cache / "beef-0", cache / f"{'a' * 16}-0"
+    stranger.mkdir(parents=True)
+    stale.mkdir()
+    x = pictures(1, 24, 32, 3)
+    first = engine.compile_network(build, "a" * 64, size=(32, 24), threads=1)(x)
+    assert stranger.is_dir()
+    assert not stale.exists()  # of another version, the same weights
+    again = engine.compile_network(build, "a" * 64, size=(32, 24), threads=1)(x)
+    assert len(built) == 1
+    np.testing.assert_array_equal(again[1], first[1])
+    (file,) = cache.glob("aaaa*/network.xml")
+    file.write_text(file.read_text()[:500])
+    engine.compile_network(build, "a" * 64, size=(32, 24), threads=1)
+    engine.compile_network(build, "b" * 64, size=(32, 24), threads=1)
+    assert len(built) == 3
+    assert sorted(p.name.split("-")[0] for p in cache.iterdir()) == ["a" * 16, "b" * 16, "beef"]
+
+
+@needs_openvino
+def test_it_runs_where_nothing_can_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(engine, "cache_dir", lambda: tmp_path / "file")
+    fast = engine.compile_network(Small, "a" * 64, size=(32, 24), threads=1)
+    assert fast(pictures(1, 24, 32, 3))[0].shape == (1, 4)
+
+
+@needs_openvino
+def test_a_network_that_answers_differently_is_refused(cache: Path) -> None:
+    with pytest.raises(RuntimeError, match="differ from torch's"):
+        engine.compile_network(Counting, "c" * 64, size=(32, 24), threads=1)
+    assert not cache.exists()
+
+
+@needs_openvino
+@pytest.mark.parametrize(("precision", "hint"), [("fp32", "float"), ("bf16", "bfloat16")])
+def test_precision_and_threads_are_those_asked_for(cache: Path, precision: str, hint: str) -> None:
+    if precision == "bf16" and engine.choose_engine("auto", "cpu", "bf16").name == "torch":
+        pytest.skip("this processor has no bf16")
+    fast: Any = engine.compile_network(Small, "a" * 64, size=(32, 24), precision=precision, threads=1)
+    compiled = fast._request.get_compiled_model()
+    assert compiled.get_property("INFERENCE_NUM_THREADS") == 1
+    assert hint in str(compiled.get_property("INFERENCE_PRECISION_HINT"))
+
+
+@needs_openvino
+def test_auto_takes_it_on_the_cpu_only() -> None:
+    assert engine.choose_engine("auto", "cpu", "fp32").name == "openvino"
+    assert engine.choose_engine("torch", "cpu", "fp32") == engine.EngineChoice("torch", "asked for")
+    gpu = engine.choose_engine("auto", "cuda", "fp16")
+    assert gpu == engine.EngineChoice("torch", "auto: the networks run on cuda")
+    with pytest.raises(DeviceError, match="run on cuda; try: --device cpu"):
+        engine.choose_engine("openvino", "cuda", "fp16")
+
+
+def test_without_the_package_auto_says_so_and_openvino_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == "openvino"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "openvino", None)  # as if it were not there
+    assert engine.choose_engine("auto", "cpu", "fp32") == engine.EngineChoice(
+        "torch", "auto: OpenVINO is not installed"
+    )
+    with pytest.raises(DeviceError) as caught:
+        engine.choose_engine("openvino", "cpu", "fp32")
+    assert caught.value.fix == 'pip install "tfpose-rt[openvino]"'
+    with pytest.raises(UsageError):
+        engine.choose_engine("onnx", "cpu", "fp32")
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[PoseEstimator, PoseEstimator]:
+    made = [PoseEstimator(device="cpu", engine=name, full_precision=True) for name in ("openvino", "torch")]
+    return made[0], made[1]
+
+
+@needs_openvino
+def test_the_bundled_clip_gives_the_same_people(pair: tuple[PoseEstimator, PoseEstimator]) -> None:
+    fast, plain = pair
+    assert (fast.engine, plain.engine) == ("openvino", "torch")
+    source = open_source(str(DEMO_CLIP), fast.run.source)
+    images = [item.image for item in source if isinstance(item, Frame) and item.index % 30 == 0]
+    source.close()
+    images.append(np.ascontiguousarray(np.rot90(images[0])))  # a portrait input
+    people = [fast.detect([image])[0] for image in images]
+    expected = [plain.detect([image])[0] for image in images]
+    for got, want in zip(people, expected, strict=True):
+        np.testing.assert_allclose(got.boxes, want.boxes, atol=0.01)
+        np.testing.assert_allclose(got.scores, want.scores, atol=1e-3)
+    # the same boxes for both, for a crop's grey values jump by one where its box moves by a thousandth of a pixel
+    poses = [model.poses(images, expected) for model in pair]
+    assert sum(map(len, poses[0])) >= 5
+    for got, want in zip(*poses, strict=True):
+        np.testing.assert_allclose(got.xy, want.xy, atol=0.01)
+        np.testing.assert_allclose(got.scores, want.scores, atol=1e-3)
+    whole = [model.predict(images[0]) for model in pair]
+    np.testing.assert_allclose(whole[0].xy, whole[1].xy, atol=0.1)
+
+
+def test_auto_falls_back_and_says_so_and_openvino_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("OpenVINO does not take this network: of lead")
+
+    monkeypatch.setattr(engine, "_obstacle", lambda *_: None)
+    monkeypatch.setattr(engine.packages, "version", lambda _: "1")
+    monkeypatch.setattr(engine, "compile_network", refuse)
+    model = PoseEstimator(device="cpu", detector="none")
+    assert model.engine == "torch"
+    assert model.engine_reason == "auto: OpenVINO does not take this network: of lead"
+    assert model.kernel_reason.startswith("the model runs on cpu")
+    assert len(model.predict(np.zeros((64, 48, 3), np.uint8))) == 1
+    with pytest.raises(DeviceError, match=r"of lead; try: --engine torch"):
+        PoseEstimator(device="cpu", detector="none", engine="openvino")
+
+
+def test_the_recording_names_the_engine(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["video", "synthetic:160x120@25", "--frames", "0:1", "--detector", "none", "--device", "cpu"]
+    monkeypatch.setattr(sys, "argv", ["tfpose-rt", *words, "--engine", "torch", "-o", "-"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+    header = json.loads(capsys.readouterr().out.splitlines()[0])
+    assert header["engine"] == {"name": "torch", "reason": "asked for"}
+    schema = json.loads((Path(engine.__file__).parent / "io" / "recording.schema.json").read_text())
+    jsonschema.validate(header, schema)
+
+
+@pytest.mark.parametrize("command", ["video", "webcam", "serve", "bench pipeline"])
+def test_a_wrong_engine_is_one_line(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["tfpose-rt", *command.split(), "synthetic:160x120@25", "--engine", "onnx"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert "--engine onnx: unknown; try: --engine auto, torch or openvino" in capsys.readouterr().err
