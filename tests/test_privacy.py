@@ -5,6 +5,7 @@ Without pytest in that child: ultralytics mutes itself under pytest, so a count 
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -31,6 +32,9 @@ def watch(event, args):
         raise OSError("the network is cut in this test")
     if event == "socket.__new__" and args[1] in (socket.AF_INET, socket.AF_INET6):
         network.append(f"socket {args[1:]}")
+    if event == "os.fork":  # openvino's reports come from a process of their own
+        programs.append(event)
+        raise OSError("no other process in this test")
     if event in PROGRAMS and str(args[0]).rsplit("/", 1)[-1] not in FINDING:
         programs.append(str(args[:2]))
 sys.addaudithook(watch)
@@ -40,7 +44,7 @@ try:
 except SystemExit as end:
     code = end.code or 0
 print("\\n" + json.dumps({"network": network, "programs": programs, "code": code, "pytest": "pytest" in sys.modules,
-                        "ultralytics": "ultralytics" in sys.modules}))
+                        "ultralytics": "ultralytics" in sys.modules, "openvino": "openvino" in sys.modules}))
 """
 
 
@@ -56,6 +60,9 @@ def watched(body: str, folder: Path, **environment: str) -> dict[str, Any]:
     told: dict[str, Any] = json.loads(answer.stdout.splitlines()[-1])
     assert not told["pytest"]
     return told
+
+
+needs_openvino = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed")
 
 
 @pytest.fixture
@@ -90,10 +97,39 @@ def test_a_video_and_a_webcam_session_are_silent(tmp_path: Path, clip: Path) -> 
     told = watched(body, tmp_path)
     assert told["code"] == 0
     assert told["ultralytics"]
+    assert told["openvino"] == (importlib.util.find_spec("openvino") is not None)
     assert told["network"] == []
     assert told["programs"] == []
     # Of a live session nothing is kept unasked, and no weights, runs or settings are left here.
     assert sorted(p.name for p in tmp_path.iterdir()) == ["child.py", "clip.mp4", "out.jsonl", "out.mp4"]
+
+
+@needs_openvino
+def test_the_watch_sees_what_plain_openvino_does(tmp_path: Path) -> None:
+    body = "import time, openvino\nfor _ in range(50):\n    if programs: break\n    time.sleep(0.1)"
+    told = watched(body, tmp_path, HOME=str(tmp_path), CI="")
+    assert "os.fork" in told["programs"]
+    assert (tmp_path / "intel").is_dir()  # an id of this user, kept for later
+
+
+@needs_openvino
+def test_a_conversion_is_silent_and_keeps_no_id(tmp_path: Path) -> None:
+    body = (
+        "import time, torch\n"
+        "from pathlib import Path\n"
+        "from tfpose_rt import engine\n"
+        "engine.cache_dir = lambda: Path('cache')\n"
+        "fast = engine.compile_network(lambda: torch.nn.Conv2d(3, 4, 3), 'a' * 64, size=(32, 24))\n"
+        "assert not engine.reports()\n"
+        "assert sys.modules.get('openvino_telemetry', 'absent') == 'absent'\n"
+        "time.sleep(0.5)"  # reports are sent from threads
+    )
+    told = watched(body, tmp_path, HOME=str(tmp_path), CI="")
+    assert told["openvino"]
+    assert told["network"] == []
+    assert told["programs"] == []
+    assert (tmp_path / "cache").is_dir()
+    assert not (tmp_path / "intel").exists()
 
 
 def test_settings_hold_no_machine_id_and_leave_the_users_own_alone(tmp_path: Path) -> None:
