@@ -67,7 +67,7 @@ def curves(logs: Sequence[Path], path: Path, names: Sequence[str]) -> None:
         names: of the runs, for the legend.
     Raises: InputError: a log has no such columns, or no line. OutputError, TfposeError: as `save` and `figure`.
 
-    The loss is that of one batch, the last before each validation: it scatters. A run that held nothing out has no AP.
+    The loss is the mean since the validation before. A run that held nothing out has no AP.
     """
     runs = [read_log(log) for log in logs]
     made, (upper, lower) = figure(7, 6, rows=2)
@@ -77,7 +77,7 @@ def curves(logs: Sequence[Path], path: Path, names: Sequence[str]) -> None:
             upper.plot(seen, run["AP"], "o-", color=colour, markersize=4, label=name)
         lower.plot(seen, run["pose"], "o-", color=colour, markersize=4, label=name)
     upper.set_ylabel("AP, held-out crops")
-    lower.set(xlabel="thousand crops seen", ylabel="pose loss of one batch")
+    lower.set(xlabel="thousand crops seen", ylabel="pose loss")
     for axes in (upper, lower):
         axes.grid(color="0.9")
         axes.spines[["top", "right"]].set_visible(False)
