@@ -211,8 +211,12 @@ def _convert(network: nn.Module, size: tuple[int, int], any_size: bool) -> Any:
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tracing warns of sizes that are constant on purpose
+            # a function, for a module is first taken apart into hundreds; unchecked, for both are compared below
+            traced = torch.jit.trace(
+                lambda x: module(x), torch.zeros((2, h, w, 3), dtype=torch.uint8), check_trace=False
+            )
             model = ov.convert_model(
-                module, example_input=torch.zeros((2, h, w, 3), dtype=torch.uint8), extension=_extensions(),
+                traced, extension=_extensions(),
                 input=[ov.PartialShape([-1, -1, -1, 3] if any_size else [-1, h, w, 3])],
             )  # fmt: skip
             answer = module(torch.from_numpy(noise))
