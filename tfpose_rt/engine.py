@@ -212,7 +212,7 @@ def _convert(network: nn.Module, size: tuple[int, int], any_size: bool) -> Any:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tracing warns of sizes that are constant on purpose
             # a function, for a module is first taken apart into hundreds; unchecked, for both are compared below
-            traced = torch.jit.trace(
+            traced = torch.jit.trace(  # type: ignore[no-untyped-call]
                 lambda x: module(x), torch.zeros((2, h, w, 3), dtype=torch.uint8), check_trace=False
             )
             model = ov.convert_model(
