@@ -179,7 +179,7 @@ def test_auto_falls_back_and_says_so_and_openvino_does_not(monkeypatch: pytest.M
     monkeypatch.setattr(engine, "_obstacle", lambda *_: None)
     monkeypatch.setattr(engine.packages, "version", lambda _: "1")
     monkeypatch.setattr(engine, "compile_network", refuse)
-    model = PoseEstimator(device="cpu", detector="none")
+    model = PoseEstimator(device="cpu", detector="none", engine="auto")
     assert model.engine == "torch"
     assert model.engine_reason == "auto: OpenVINO does not take this network: of lead"
     assert model.kernel_reason.startswith("the model runs on cpu")

@@ -47,9 +47,9 @@ def pipeline(
     device: Device = "auto",
     engine: Annotated[
         str, typer.Option("--engine", help="auto, torch or openvino (CPU); several, torch,openvino: one after another.")
-    ] = "auto",
-    kernel: Kernel = "auto",
-    precision: Precision = "auto",
+    ] = "torch",
+    kernel: Kernel = "torch",
+    precision: Precision = "torch",
     threads: Threads = 0,
 ) -> None:
     """Time the whole pipeline: frames a second, each stage's p50, p95 and max, latency, memory."""

@@ -80,7 +80,7 @@ def serve(
     fourcc: Fourcc = None, backend: Backend = "auto", reconnect: Reconnect = 10, stall: Stall = 3.0,
     open_timeout: OpenTimeout = 10.0, credentials: Credentials = None, drop: Drop = True, roi: Roi = None,
     rotate: Rotate = "auto", kpt_thr: KptThr = 0.3, background: Background = "frame", mirror: Mirror = False,
-    weights: Weights = "default", detector: DetectorName = "yolo-n", device: Device = "auto", engine: Engine = "auto",
+    weights: Weights = "default", detector: DetectorName = "yolo-n", device: Device = "auto", engine: Engine = "torch",
     kernel: Kernel = "auto", precision: Precision = "auto", det_size: DetSize = 640, conf: Conf = 0.25,
     iou: Iou = 0.7, det_every: DetEvery = "auto", max_people: MaxPeople = 20, pose_batch: PoseBatch = 16,
     track: Track = True, track_buffer: TrackBuffer = 1.0, smooth: Smooth = "off", duration: Duration = None,

@@ -83,7 +83,7 @@ def video(
     resume: ResumeRun = False, skip_existing: SkipExisting = False, overwrite: Overwrite = False,
     full_precision: FullPrecision = False, start: Start = "", end: End = "", frames: Frames = "", stride: Stride = 1,
     fps: Fps = None, hash: Hash = "ends", roi: Roi = None, rotate: Rotate = "auto", weights: Weights = "default",
-    detector: DetectorName = "yolo-n", device: Device = "auto", engine: Engine = "auto",
+    detector: DetectorName = "yolo-n", device: Device = "auto", engine: Engine = "torch",
     kernel: Kernel = "auto", precision: Precision = "auto", det_size: DetSize = 640, conf: Conf = 0.25, iou: Iou = 0.7,
     det_every: DetEvery = "1", max_people: MaxPeople = 20, pose_batch: PoseBatch = 16, track: Track = True,
     track_buffer: TrackBuffer = 1.0, smooth: Smooth = "off", kpt_thr: KptThr = 0.3,

@@ -86,7 +86,7 @@ def webcam(
     record: Record = None, record_what: RecordWhat = "overlay", overwrite: Overwrite = False,
     full_precision: FullPrecision = False, display: LiveDisplay = "auto", kpt_thr: KptThr = 0.3,
     background: Background = "frame", mirror: Mirror = False, weights: Weights = "default",
-    detector: DetectorName = "yolo-n", device: Device = "auto", engine: Engine = "auto", kernel: Kernel = "auto",
+    detector: DetectorName = "yolo-n", device: Device = "auto", engine: Engine = "torch", kernel: Kernel = "auto",
     precision: Precision = "auto", det_size: DetSize = 640, conf: Conf = 0.25, iou: Iou = 0.7,
     det_every: DetEvery = "auto", max_people: MaxPeople = 20, pose_batch: PoseBatch = 16, track: Track = True,
     track_buffer: TrackBuffer = 1.0, smooth: Smooth = "off", duration: Duration = None, max_frames: MaxFrames = None,
