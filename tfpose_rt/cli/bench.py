@@ -48,8 +48,8 @@ def pipeline(
     engine: Annotated[
         str, typer.Option("--engine", help="auto, torch or openvino (CPU); several, torch,openvino: one after another.")
     ] = "torch",
-    kernel: Kernel = "torch",
-    precision: Precision = "torch",
+    kernel: Kernel = "auto",
+    precision: Precision = "auto",
     threads: Threads = 0,
 ) -> None:
     """Time the whole pipeline: frames a second, each stage's p50, p95 and max, latency, memory."""
