@@ -88,7 +88,7 @@ def table(home: Path, seeds: Sequence[int], words: Sequence[str], steps: int) ->
                 "variant": name, "words": VARIANTS[name], "seeds": len(found), "AP": fmean(ap),
                 "lowest": min(ap), "highest": max(ap), "OKS": fmean(o["oks"] for o in found),
                 "within tolerance": fmean(o["right"] for o in found), "parameters": parameters, "gmac": gmac,
-                "crops a second": fmean(o["seen"] / o["seconds"] for o in found),
+                "crops a second": fmean(o["seen"] / max(o["seconds"], 1) for o in found),
             }
         )  # fmt: skip
     return rows
