@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
+from program import run_program
 
 from tfpose_rt import cli
 
@@ -22,15 +23,7 @@ ALL = [*cli.COMMANDS, *cli.GROUPS]
 
 def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: object) -> tuple[int, str, str]:
     """Run the program in this process: exit code, stdout, stderr."""
-    monkeypatch.setattr(sys, "argv", ["tfpose-rt", *map(str, words)])
-    monkeypatch.delenv("TFPOSE_DEBUG", raising=False)
-    code = 0
-    try:
-        cli.main()
-    except SystemExit as end:
-        code = int(end.code or 0)
-    seen = capsys.readouterr()
-    return code, seen.out, seen.err
+    return run_program(monkeypatch, capsys, *words)
 
 
 def child(*code: str) -> subprocess.CompletedProcess[str]:

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from clips import make as make_clip
 from fake_estimator import FakeEstimator
+from program import run_program
 
-from tfpose_rt import cli
 from tfpose_rt.cli.video import frame_range, seconds
 from tfpose_rt.errors import UsageError
 
@@ -27,14 +27,7 @@ def program(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
 
     def run(*words):
-        monkeypatch.setattr(sys, "argv", ["tfpose-rt", *map(str, words)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        seen = capsys.readouterr()
-        return code, seen.out, seen.err
+        return run_program(monkeypatch, capsys, *words)
 
     return run
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 import cv2
 import numpy as np
 import pytest
+from program import run_program
 
-from tfpose_rt import cli
 from tfpose_rt.config import RunConfig
 from tfpose_rt.errors import InputError, UsageError
 from tfpose_rt.estimator import PoseEstimator
@@ -165,15 +163,7 @@ def test_a_frame_of_a_video_is_that_frame(tmp_path):
 
 
 def call(monkeypatch, capsys, *words):
-    monkeypatch.setattr(sys, "argv", ["tfpose-rt", "explain", *map(str, words)])
-    monkeypatch.delenv("TFPOSE_DEBUG", raising=False)
-    code = 0
-    try:
-        cli.main()
-    except SystemExit as end:
-        code = int(end.code or 0)
-    told = capsys.readouterr()
-    return code, told.out, told.err
+    return run_program(monkeypatch, capsys, "explain", *words)
 
 
 def test_the_command_prints_the_table_and_writes_the_figure(tmp_path, monkeypatch, capsys, seen):

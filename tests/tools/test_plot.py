@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import sys
 
 import cv2
 import numpy as np
 import pytest
 from known_people import header, poses
+from program import run_program
 
-from tfpose_rt import cli
 from tfpose_rt.errors import InputError, UsageError
 from tfpose_rt.io.jsonl import JsonlSink
 from tfpose_rt.records import Gap, Poses, Result
@@ -286,14 +285,8 @@ def test_the_smoothed_field_is_another_one_and_is_asked_for(tmp_path):
 
 
 def call(monkeypatch, capsys, *words):
-    monkeypatch.setattr(sys, "argv", ["tfpose-rt", "plot", *map(str, words)])
-    monkeypatch.delenv("TFPOSE_DEBUG", raising=False)
-    code = 0
-    try:
-        cli.main()
-    except SystemExit as end:
-        code = int(end.code or 0)
-    return code, capsys.readouterr().err
+    code, _, err = run_program(monkeypatch, capsys, "plot", *words)
+    return code, err
 
 
 @pytest.mark.parametrize("what", sorted(DRAWINGS))

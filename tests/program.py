@@ -1,0 +1,18 @@
+"""The program in this process, as a user calls it."""
+
+import sys
+
+from tfpose_rt import cli
+
+
+def run_program(monkeypatch, capsys, *words):
+    """Exit code, stdout and stderr of `tfpose-rt WORDS`."""
+    monkeypatch.setattr(sys, "argv", ["tfpose-rt", *map(str, words)])
+    monkeypatch.delenv("TFPOSE_DEBUG", raising=False)
+    code = 0
+    try:
+        cli.main()
+    except SystemExit as end:
+        code = int(end.code or 0)
+    seen = capsys.readouterr()
+    return code, seen.out, seen.err
