@@ -409,16 +409,23 @@ print(json.dumps([told.code, sorted(o.exit_code for o in outcomes)]))
 """
 
 
+def sharing(sources, out, *, stderr):
+    """A program that does `sources` in two worker processes, all in a process group of their own."""
+    out.mkdir()
+    here = Path(__file__).parent
+    text = SHARED.format(tests=str(here), io=str(here.parent / "io"), sources=sources, out=str(out))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "FAKE_SECONDS": "0.1"}
+    return subprocess.Popen(
+        [sys.executable, "-c", text], env=environment, text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=stderr,
+    )  # fmt: skip
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals there")
 @pytest.mark.parametrize(("number", "everybody"), [(signal.SIGTERM, False), (signal.SIGINT, True)])
 def test_a_signal_completes_the_files_of_all_processes_and_begins_no_more(tmp_path, number, everybody):
     sources = [clip(tmp_path / f"{name}.mp4", 1000) for name in "abcde"]
-    (tmp_path / "out").mkdir()
-    here = Path(__file__).parent
-    text = SHARED.format(tests=str(here), io=str(here.parent / "io"), sources=sources, out=str(tmp_path / "out"))
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "FAKE_SECONDS": "0.1"}
-    with subprocess.Popen([sys.executable, "-c", text], env=environment, text=True, start_new_session=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:  # fmt: skip
+    with sharing(sources, tmp_path / "out", stderr=subprocess.PIPE) as process:
         assert process.stdout.readline() == "frames\n"
         (os.killpg if everybody else os.kill)(process.pid, number)
         seen, wrong = process.communicate(timeout=60)
@@ -451,12 +458,7 @@ def gone(group, seconds):
 @pytest.mark.skipif(sys.platform == "win32", reason="no process groups there")
 def test_workers_end_when_their_parent_was_killed(tmp_path):
     sources = [clip(tmp_path / f"{name}.mp4", 2000) for name in "ab"]
-    (tmp_path / "out").mkdir()
-    here = Path(__file__).parent
-    text = SHARED.format(tests=str(here), io=str(here.parent / "io"), sources=sources, out=str(tmp_path / "out"))
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "FAKE_SECONDS": "0.1"}
-    with subprocess.Popen([sys.executable, "-c", text], env=environment, text=True, start_new_session=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:  # fmt: skip
+    with sharing(sources, tmp_path / "out", stderr=subprocess.DEVNULL) as process:
         assert process.stdout.readline() == "frames\n"
         process.kill()
         process.wait()
