@@ -62,12 +62,17 @@ def pipeline(
     from tfpose_rt.tools.bench import machine, measure
     from tfpose_rt.tools.showcase import DEMO_CLIP
 
-    values = dict(locals())
     try:
         counts = [int(n) for n in people.split(",") if n]
     except ValueError:
         raise UsageError(f"--people {people}", why="not whole numbers", fix="--people 1,5,10") from None
-    runs = [run_config({**values, "engine": name}) for name in engine.split(",")]
+    runs = [
+        run_config(
+            weights=weights, detector=detector, det_size=det_size, det_every=det_every, device=device, engine=name,
+            kernel=kernel, precision=precision, threads=threads,
+        )
+        for name in engine.split(",")
+    ]  # fmt: skip
     facts, rounds, used = machine(), [], []
     for run in runs:
         estimator = PoseEstimator(dataclasses.replace(run, max_people=max([run.max_people, *counts])))

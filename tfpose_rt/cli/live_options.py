@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,7 +41,22 @@ MaxFrames = Annotated[int | None, _option(RUN, "--max-frames", help="End after s
 LiveDisplay = Annotated[str, _option(DISPLAY, "--display", help="auto, window, none or http.")]
 
 
-def source_options(values: Mapping[str, Any]) -> SourceOptions:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Camera:
+    """What is asked of a camera or stream, and how losses are met."""
+
+    size: Size = None
+    fps: Fps = None
+    fourcc: Fourcc = None
+    backend: Backend = "auto"
+    reconnect: Reconnect = 10
+    stall: Stall = 3.0
+    open_timeout: OpenTimeout = 10.0
+    credentials: Credentials = None
+    drop: Drop = True
+
+
+def source_options(camera: Camera, rotate: str, *, duration: float | None, record_what: str) -> SourceOptions:
     """The options of a live source, from a command's parameters.
 
     Raises: UsageError: a value that makes no sense.
@@ -47,31 +64,25 @@ def source_options(values: Mapping[str, Any]) -> SourceOptions:
     from tfpose_rt.config import SourceOptions
 
     rules = (
-        ("reconnect", values["reconnect"] >= -1, "-1 = for ever", "10"),
-        ("stall", values["stall"] > 0, "seconds", "3"),
-        ("open_timeout", values["open_timeout"] > 0, "seconds", "10"),
-        ("fps", values["fps"] is None or 0 < values["fps"] <= 1000, "frames a second", "30"),
-        ("duration", values.get("duration") is None or values["duration"] > 0, "seconds", "60"),
-        ("record_what", values.get("record_what", "clean") in ("overlay", "clean", "both"), "unknown", "overlay"),
+        ("reconnect", camera.reconnect, camera.reconnect >= -1, "-1 = for ever", "10"),
+        ("stall", camera.stall, camera.stall > 0, "seconds", "3"),
+        ("open-timeout", camera.open_timeout, camera.open_timeout > 0, "seconds", "10"),
+        ("fps", camera.fps, camera.fps is None or 0 < camera.fps <= 1000, "frames a second", "30"),
+        ("duration", duration, duration is None or duration > 0, "seconds", "60"),
+        ("record-what", record_what, record_what in ("overlay", "clean", "both"), "unknown", "overlay"),
     )
-    for name, fine, why, fix in rules:
+    for name, value, fine, why, fix in rules:
         if not fine:
-            flag = f"--{name.replace('_', '-')}"
-            raise UsageError(f"{flag} {values[name]}", why=why, fix=f"{flag} {fix}")
-    size = parse_numbers(values["size"], 2, "--size", "1280x720") if values["size"] else None
-    credentials = values["credentials"]
-    return SourceOptions(
-        size=(size[0], size[1]) if size else None,
-        fps=values["fps"], fourcc=values["fourcc"], backend=values["backend"], rotate=values["rotate"],
-        reconnect=values["reconnect"], stall=values["stall"], open_timeout=values["open_timeout"],
-        credentials=None if credentials is None else str(credentials), drop=values["drop"],
-    )  # fmt: skip
+            raise UsageError(f"--{name} {value}", why=why, fix=f"--{name} {fix}")
+    size = parse_numbers(camera.size, 2, "--size", "1280x720") if camera.size else None
+    credentials = None if camera.credentials is None else str(camera.credentials)
+    asked = {f.name: getattr(camera, f.name) for f in dataclasses.fields(camera)}
+    asked |= {"size": (size[0], size[1]) if size else None, "credentials": credentials}
+    return SourceOptions(rotate=rotate, **asked)
 
 
 def open_live(spec: str, options: SourceOptions) -> Source:
     """A live source; a file or test pattern is played as if a camera saw it."""
-    import dataclasses
-
     from tfpose_rt.io.paced import PacedSource
     from tfpose_rt.io.sources import open_source
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
+import inspect
 import os
 import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
@@ -85,15 +89,97 @@ Quiet = Annotated[bool, _option(RUN, "--quiet", "-q", help="Errors and the files
 Verbose = Annotated[int, _option(RUN, "--verbose", "-v", help="More messages; -vv for debug.", count=True)]
 
 
-def run_config(values: dict[str, Any]) -> RunConfig:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """Which part of the picture is looked at, and which way up."""
+
+    roi: Roi = None
+    rotate: Rotate = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """How people are found and followed."""
+
+    weights: Weights = "default"
+    detector: DetectorName = "yolo-n"
+    device: Device = "auto"
+    engine: Engine = "torch"
+    kernel: Kernel = "auto"
+    precision: Precision = "auto"
+    det_size: DetSize = 640
+    conf: Conf = 0.25
+    iou: Iou = 0.7
+    det_every: DetEvery = "1"
+    max_people: MaxPeople = 20
+    pose_batch: PoseBatch = 16
+    track: Track = True
+    track_buffer: TrackBuffer = 1.0
+    smooth: Smooth = "off"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawing:
+    """How people are drawn."""
+
+    kpt_thr: KptThr = 0.3
+    background: Background = "frame"
+    mirror: Mirror = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """What a run may use, and where its defaults come from."""
+
+    threads: Threads = 0
+    seed: Seed = 0
+    config: ConfigFile = None
+
+
+def spread(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose parameters of a group's type have become the group's own options, in their place.
+
+    typer reads the signature that is set here, so that these are options like all others: in the help, in --config,
+    in the environment. Defaults are those of the group that is the parameter's default.
+
+    Args:
+        command: takes groups as one value each, such as `drawing: Drawing = Drawing()`.
+    Raises: ValueError: two options have one name.
+    """
+    parameters: list[inspect.Parameter] = []
+    groups: dict[str, Any] = {}
+    for parameter in inspect.signature(command, eval_str=True).parameters.values():
+        if dataclasses.is_dataclass(parameter.annotation):
+            groups[parameter.name] = parameter.annotation
+            hints = get_type_hints(parameter.annotation, include_extras=True)
+            parameters += [
+                parameter.replace(name=name, annotation=hint, default=getattr(parameter.default, name))
+                for name, hint in hints.items()
+            ]
+        else:
+            parameters.append(parameter)
+
+    @functools.wraps(command)
+    def flat(**values: Any) -> None:
+        for name, group in groups.items():
+            values[name] = group(**{field.name: values.pop(field.name) for field in dataclasses.fields(group)})
+        command(**values)
+
+    flat.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what inspect looks for first
+    return flat
+
+
+def run_config(*groups: Any, **more: Any) -> RunConfig:
     """The run's settings from a command's parameters, whose defaults `take_defaults` has resolved.
 
     Args:
-        values: the parameters by RunConfig's names; others are ignored.
+        groups: of options; what RunConfig does not know in them is ignored.
+        more: other settings, by RunConfig's names.
     Raises: UsageError: a value that makes no sense.
     """
-    names = {f.name for f in dataclasses.fields(RunConfig)} - {"source"}
-    chosen = {k: v for k, v in values.items() if k in names}
+    names = {f.name for f in dataclasses.fields(RunConfig)}
+    chosen = {f.name: getattr(group, f.name) for group in groups for f in dataclasses.fields(group)}
+    chosen = {k: v for k, v in chosen.items() if k in names} | more
     every = str(chosen.get("det_every", 1))
     if every != "auto" and not every.isdecimal():
         raise UsageError(f"--det-every {every}", why="neither a whole number nor auto", fix="--det-every 4")

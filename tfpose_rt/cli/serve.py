@@ -8,18 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from tfpose_rt.cli.live_options import (
-    Backend,
-    Credentials,
-    Drop,
+    Camera,
     Duration,
-    Fourcc,
-    Fps,
     LiveSourceName,
-    OpenTimeout,
-    Reconnect,
     RecordWhat,
-    Size,
-    Stall,
     header_of,
     metrics_of,
     open_live,
@@ -30,33 +22,15 @@ from tfpose_rt.cli.live_options import (
 )
 from tfpose_rt.cli.options import (
     OUTPUT,
-    Background,
-    Conf,
-    ConfigFile,
-    DetectorName,
-    DetEvery,
-    DetSize,
-    Device,
-    Engine,
-    Iou,
-    Kernel,
-    KptThr,
-    MaxPeople,
-    Mirror,
-    PoseBatch,
-    Precision,
+    Drawing,
+    Finding,
+    Picture,
     Quiet,
-    Roi,
-    Rotate,
-    Seed,
-    Smooth,
-    Threads,
-    Track,
-    TrackBuffer,
+    Running,
     Verbose,
-    Weights,
     _option,
     run_config,
+    spread,
 )
 
 SERVE = "Page"
@@ -73,24 +47,17 @@ Folder = Annotated[
 ]
 
 
+@spread
 def serve(
     context: typer.Context, source: LiveSourceName = "0", host: Host = "127.0.0.1", port: Port = 8765,
     token: Token = "auto", video: Video = True, max_clients: MaxClients = 4, jpeg_quality: Quality = 80,
-    record: Folder = None, record_what: RecordWhat = "overlay", size: Size = None, fps: Fps = None,
-    fourcc: Fourcc = None, backend: Backend = "auto", reconnect: Reconnect = 10, stall: Stall = 3.0,
-    open_timeout: OpenTimeout = 10.0, credentials: Credentials = None, drop: Drop = True, roi: Roi = None,
-    rotate: Rotate = "auto", kpt_thr: KptThr = 0.3, background: Background = "frame", mirror: Mirror = False,
-    weights: Weights = "default", detector: DetectorName = "yolo-n", device: Device = "auto", engine: Engine = "torch",
-    kernel: Kernel = "auto", precision: Precision = "auto", det_size: DetSize = 640, conf: Conf = 0.25,
-    iou: Iou = 0.7, det_every: DetEvery = "auto", max_people: MaxPeople = 20, pose_batch: PoseBatch = 16,
-    track: Track = True, track_buffer: TrackBuffer = 1.0, smooth: Smooth = "off", duration: Duration = None,
-    threads: Threads = 0, seed: Seed = 0, config: ConfigFile = None, quiet: Quiet = False, verbose: Verbose = 0,
+    record: Folder = None, record_what: RecordWhat = "overlay", camera: Camera = Camera(),
+    picture: Picture = Picture(), drawing: Drawing = Drawing(), finding: Finding = Finding(det_every="auto"),
+    duration: Duration = None, running: Running = Running(), quiet: Quiet = False, verbose: Verbose = 0,
 ) -> None:  # fmt: skip
     """Show the poses of a camera or stream in a browser; on this machine alone unless told otherwise."""
-    import dataclasses
-
-    options = source_options(locals())
-    run = dataclasses.replace(run_config(dict(locals())), source=options)
+    options = source_options(camera, picture.rotate, duration=duration, record_what=record_what)
+    run = run_config(picture, finding, drawing, running, source=options)
     serve_view(
         source, run, typed(context), host=host, port=port, token=token, video=video, max_clients=max_clients,
         quality=jpeg_quality, folder=record, what=record_what, duration=duration, quiet=quiet, verbose=verbose,

@@ -13,39 +13,21 @@ from tfpose_rt.cli.options import (
     INPUT,
     OUTPUT,
     RUN,
-    Background,
-    Conf,
-    ConfigFile,
-    DetectorName,
-    DetEvery,
-    DetSize,
-    Device,
+    Drawing,
     DryRun,
-    Engine,
+    Finding,
     FullPrecision,
-    Iou,
-    Kernel,
-    KptThr,
-    MaxPeople,
-    Mirror,
     Overwrite,
-    PoseBatch,
-    Precision,
+    Picture,
     Progress,
     Quiet,
-    Roi,
-    Rotate,
-    Seed,
-    Smooth,
-    Threads,
-    Track,
-    TrackBuffer,
+    Running,
     Verbose,
-    Weights,
     _option,
     given,
     run_config,
-)  # fmt: skip
+    spread,
+)
 
 if TYPE_CHECKING:
     from tfpose_rt.cli.watch import Watch
@@ -77,24 +59,18 @@ FailFast = Annotated[bool, _option(RUN, "--fail-fast/--keep-going", help="Stop a
 Cluster = Annotated[str, _option(RUN, "--cluster", help="ray: spread the files over a Ray cluster.")]
 
 
+@spread
 def video(
     context: typer.Context, sources: Sources, out: Out = [], format: Format = "", save_video: SaveVideo = None,
     codec: Codec = "auto", audio: Audio = True, csv_layout: CsvLayout = "wide", openpose_layout: Layout = "coco18",
     resume: ResumeRun = False, skip_existing: SkipExisting = False, overwrite: Overwrite = False,
     full_precision: FullPrecision = False, start: Start = "", end: End = "", frames: Frames = "", stride: Stride = 1,
-    fps: Fps = None, hash: Hash = "ends", roi: Roi = None, rotate: Rotate = "auto", weights: Weights = "default",
-    detector: DetectorName = "yolo-n", device: Device = "auto", engine: Engine = "torch",
-    kernel: Kernel = "auto", precision: Precision = "auto", det_size: DetSize = 640, conf: Conf = 0.25, iou: Iou = 0.7,
-    det_every: DetEvery = "1", max_people: MaxPeople = 20, pose_batch: PoseBatch = 16, track: Track = True,
-    track_buffer: TrackBuffer = 1.0, smooth: Smooth = "off", kpt_thr: KptThr = 0.3,
-    background: Background = "frame", mirror: Mirror = False, display: Display = "none", jobs: Jobs = 1,
-    fail_fast: FailFast = False, cluster: Cluster = "", threads: Threads = 0, seed: Seed = 0,
-    config: ConfigFile = None, dry_run: DryRun = False, progress: Progress = True, quiet: Quiet = False,
-    verbose: Verbose = 0,
+    fps: Fps = None, hash: Hash = "ends", picture: Picture = Picture(), finding: Finding = Finding(),
+    drawing: Drawing = Drawing(), display: Display = "none", jobs: Jobs = 1, fail_fast: FailFast = False,
+    cluster: Cluster = "", running: Running = Running(), dry_run: DryRun = False, progress: Progress = True,
+    quiet: Quiet = False, verbose: Verbose = 0,
 ) -> None:  # fmt: skip
     """Find the poses in video files: every frame, in order, at its true time."""
-    import dataclasses
-
     from tfpose_rt.cli.show import show_log
     from tfpose_rt.config import SourceOptions
     from tfpose_rt.errors import UsageError
@@ -106,9 +82,9 @@ def video(
         raise UsageError(f"--hash {hash}", why="unknown", fix="--hash ends or --hash full")
     part = SourceOptions(
         start=seconds(start, "--start"), end=seconds(end, "--end"), frames=frame_range(frames), stride=stride, fps=fps,
-        rotate=rotate, full_hash=hash == "full",
+        rotate=picture.rotate, full_hash=hash == "full",
     )  # fmt: skip
-    run = dataclasses.replace(run_config(dict(locals())), source=part)
+    run = run_config(picture, finding, drawing, running, full_precision=full_precision, source=part)
     how = How(
         overwrite=overwrite, resume=resume, skip_existing=skip_existing, fail_fast=fail_fast, sound=audio,
         sink=SinkOptions(codec=codec, csv_layout=csv_layout, openpose_layout=openpose_layout),

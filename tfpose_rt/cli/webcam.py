@@ -10,20 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tfpose_rt.cli.live_options import (
-    Backend,
-    Credentials,
-    Drop,
+    Camera,
     Duration,
-    Fourcc,
-    Fps,
     LiveDisplay,
     LiveSourceName,
     MaxFrames,
-    OpenTimeout,
-    Reconnect,
     RecordWhat,
-    Size,
-    Stall,
     header_of,
     metrics_of,
     open_live,
@@ -34,37 +26,19 @@ from tfpose_rt.cli.live_options import (
 )
 from tfpose_rt.cli.options import (
     OUTPUT,
-    Background,
-    Conf,
-    ConfigFile,
-    DetectorName,
-    DetEvery,
-    DetSize,
-    Device,
+    Drawing,
     DryRun,
-    Engine,
+    Finding,
     FullPrecision,
-    Iou,
-    Kernel,
-    KptThr,
-    MaxPeople,
-    Mirror,
     Overwrite,
-    PoseBatch,
-    Precision,
+    Picture,
     Progress,
     Quiet,
-    Roi,
-    Rotate,
-    Seed,
-    Smooth,
-    Threads,
-    Track,
-    TrackBuffer,
+    Running,
     Verbose,
-    Weights,
     _option,
     run_config,
+    spread,
 )
 
 if TYPE_CHECKING:
@@ -79,25 +53,18 @@ LAST = 10.0  # s between status lines where stderr is no terminal
 MEASURE = 2.0  # s after which the measured rate is told
 
 
+@spread
 def webcam(
-    context: typer.Context, source: LiveSourceName = "0", size: Size = None, fps: Fps = None, fourcc: Fourcc = None,
-    backend: Backend = "auto", reconnect: Reconnect = 10, stall: Stall = 3.0, open_timeout: OpenTimeout = 10.0,
-    credentials: Credentials = None, drop: Drop = True, roi: Roi = None, rotate: Rotate = "auto", out: Out = [],
-    record: Record = None, record_what: RecordWhat = "overlay", overwrite: Overwrite = False,
-    full_precision: FullPrecision = False, display: LiveDisplay = "auto", kpt_thr: KptThr = 0.3,
-    background: Background = "frame", mirror: Mirror = False, weights: Weights = "default",
-    detector: DetectorName = "yolo-n", device: Device = "auto", engine: Engine = "torch", kernel: Kernel = "auto",
-    precision: Precision = "auto", det_size: DetSize = 640, conf: Conf = 0.25, iou: Iou = 0.7,
-    det_every: DetEvery = "auto", max_people: MaxPeople = 20, pose_batch: PoseBatch = 16, track: Track = True,
-    track_buffer: TrackBuffer = 1.0, smooth: Smooth = "off", duration: Duration = None, max_frames: MaxFrames = None,
-    threads: Threads = 0, seed: Seed = 0, config: ConfigFile = None, dry_run: DryRun = False,
-    progress: Progress = True, quiet: Quiet = False, verbose: Verbose = 0,
+    context: typer.Context, source: LiveSourceName = "0", camera: Camera = Camera(), picture: Picture = Picture(),
+    out: Out = [], record: Record = None, record_what: RecordWhat = "overlay", overwrite: Overwrite = False,
+    full_precision: FullPrecision = False, display: LiveDisplay = "auto", drawing: Drawing = Drawing(),
+    finding: Finding = Finding(det_every="auto"), duration: Duration = None, max_frames: MaxFrames = None,
+    running: Running = Running(), dry_run: DryRun = False, progress: Progress = True, quiet: Quiet = False,
+    verbose: Verbose = 0,
 ) -> None:  # fmt: skip
     """Show the poses of a camera or stream now; keeps nothing unless asked to."""
-    import dataclasses
-
-    options = source_options(locals())
-    run = dataclasses.replace(run_config(dict(locals())), source=options)
+    options = source_options(camera, picture.rotate, duration=duration, record_what=record_what)
+    run = run_config(picture, finding, drawing, running, full_precision=full_precision, source=options)
     if display not in ("auto", "window", "none", "http"):
         from tfpose_rt.errors import UsageError
 
