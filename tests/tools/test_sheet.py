@@ -11,7 +11,7 @@ from tfpose_rt import skeleton
 from tfpose_rt.config import RunConfig
 from tfpose_rt.errors import InputError, OutputError, UsageError, WeightsError
 from tfpose_rt.records import Frame, Poses
-from tfpose_rt.tools.sheet import around, cell, frames_of, headings, sheet, sheets
+from tfpose_rt.tools.sheet import around, cell, frames_of, headings, main, sheet, sheets
 from tfpose_rt.tools.showcase import DEMO_CLIP
 from tfpose_rt.tools.tiles import GAP
 
@@ -142,6 +142,26 @@ def test_requests_that_make_no_sense(clip, tmp_path):
     with pytest.raises(InputError):
         sheets([str(tmp_path / "absent.mp4")], [str(weights)], tmp_path / "o", make=Known)
     assert not (tmp_path / "o").exists()  # what stays empty is removed
+
+
+def test_what_cannot_be_read_is_told_in_one_line_each_and_the_others_go_on(clip, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("tfpose_rt.estimator.PoseEstimator", Known)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "w.safetensors").write_bytes(b"")
+    (tmp_path / "text.mp4").write_text("no video")
+
+    def run(*clips):
+        monkeypatch.setattr("sys.argv", ["sheet", *clips, "--weights", "w.safetensors", "-o", "o", "--frames", "1"])
+        return main(), *map(str.splitlines, capsys.readouterr())
+
+    code, made, wrong = run("none*.mp4", clip, "text.mp4", "absent.mp4")
+    assert (code, made) == (3, ["o/clip.png"])
+    assert [line.split(":")[0] for line in wrong] == ["error"] * 3
+    assert all(name in line for name, line in zip(("none*.mp4", "text.mp4", "absent.mp4"), wrong, strict=True))
+    assert cv2.imread("o/clip.png") is not None
+    assert run("none*.mp4")[:2] == (3, [])
+    code, made, wrong = run(clip)  # refused: it is there
+    assert (code, made, len(wrong)) == (4, [], 1)
 
 
 def test_weights_are_named_so_that_one_knows_which(tmp_path):

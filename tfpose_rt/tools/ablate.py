@@ -17,7 +17,7 @@ from statistics import fmean
 from typing import Any
 
 from tfpose_rt.config import TrainConfig
-from tfpose_rt.errors import TfposeError
+from tfpose_rt.tools.entry import exits
 
 VARIANTS: dict[str, list[str]] = {
     "as shipped": [],
@@ -109,7 +109,8 @@ def as_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def main() -> int:
+@exits
+def main() -> None:
     """Run what is missing, print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
@@ -126,24 +127,19 @@ def main() -> int:
     trunks = dict(word.split("=", 1) for word in options.trunk)
     mine, of = (int(part) for part in options.share.split("/"))
     runs = [(seed, name) for seed in range(options.seeds) for name in options.only or VARIANTS]
-    try:
-        for seed, name in runs[mine - 1 :: of]:
-            config = recipe_of(name, options.set, options.steps, seed)
-            start = trunks.get(config.model.trunk)
-            if start is None and config.model.trunk == "yolo11n-pose":
-                start = options.init
-            folder = folder_of(options.save_dir, name, seed)
-            run_one(options.data, config, folder, Path(start) if start else None)
-            print(f"{name}, seed {seed}: AP {(outcome(folder) or {}).get('AP', 0):.1f}", flush=True)
-    except TfposeError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+    for seed, name in runs[mine - 1 :: of]:
+        config = recipe_of(name, options.set, options.steps, seed)
+        start = trunks.get(config.model.trunk)
+        if start is None and config.model.trunk == "yolo11n-pose":
+            start = options.init
+        folder = folder_of(options.save_dir, name, seed)
+        run_one(options.data, config, folder, Path(start) if start else None)
+        print(f"{name}, seed {seed}: AP {(outcome(folder) or {}).get('AP', 0):.1f}", flush=True)
     rows = table(options.save_dir, range(options.seeds), options.set, options.steps)
     print(as_markdown(rows))
     if options.json:
         facts = {"steps": options.steps, "settings": options.set, "rows": rows}
         options.json.write_text(json.dumps(facts, indent=1), encoding="utf-8")
-    return 0
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tfpose_rt.errors import InputError, TfposeError
+from tfpose_rt.errors import InputError
+from tfpose_rt.tools.entry import exits
 
 CONF = 0.01
 
@@ -85,7 +86,8 @@ def box_ap(
     }  # fmt: skip
 
 
-def main() -> int:
+@exits
+def main() -> None:
     """Measure, and write one JSON object to stdout."""
     parser = argparse.ArgumentParser(prog="python -m tfpose_rt.tools.box_ap", description=__doc__)
     parser.add_argument("folder", type=Path)
@@ -94,15 +96,10 @@ def main() -> int:
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--limit", type=int, default=0)
     given = parser.parse_args()
-    try:
-        figures = box_ap(
-            given.folder, given.detector, det_size=given.det_size, precision=given.precision, limit=given.limit
-        )
-    except TfposeError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
+    figures = box_ap(
+        given.folder, given.detector, det_size=given.det_size, precision=given.precision, limit=given.limit
+    )
     sys.stdout.write(json.dumps(figures) + "\n")
-    return 0
 
 
 if __name__ == "__main__":

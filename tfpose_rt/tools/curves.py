@@ -10,8 +10,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tfpose_rt.errors import TfposeError, UsageError
+from tfpose_rt.errors import UsageError
 from tfpose_rt.io.sinks import check_outputs
+from tfpose_rt.tools.entry import exits
 from tfpose_rt.tools.tiles import short_names
 from tfpose_rt.training.plots import curves
 
@@ -33,7 +34,8 @@ def draw_runs(runs: Sequence[Path], out: Path, names: Sequence[str] = (), *, ove
     curves(logs, out, names or short_names([log.absolute().parent for log in logs]))
 
 
-def main() -> int:
+@exits
+def main() -> None:
     """Write the figure."""
     parser = argparse.ArgumentParser(
         prog="python -m tfpose_rt.tools.curves",
@@ -47,12 +49,7 @@ def main() -> int:
     )
     parser.add_argument("--overwrite", action="store_true")
     given = parser.parse_args()
-    try:
-        draw_runs(given.runs, given.out, given.name, overwrite=given.overwrite)
-    except TfposeError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
-    return 0
+    draw_runs(given.runs, given.out, given.name, overwrite=given.overwrite)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ import numpy as np
 
 from tfpose_rt.config import RunConfig, SourceOptions
 from tfpose_rt.draw import DrawStyle, draw
-from tfpose_rt.errors import InputError, TfposeError, UsageError
+from tfpose_rt.errors import InputError, UsageError
 from tfpose_rt.io.sinks import check_outputs
-from tfpose_rt.io.sources import open_source
+from tfpose_rt.io.sources import expand, open_source
 from tfpose_rt.records import Frame, Image, Poses
+from tfpose_rt.tools.entry import exits
 from tfpose_rt.tools.outputs import folders, plan
 from tfpose_rt.tools.tiles import lettered, mosaic, short_names, write_picture
 
@@ -118,11 +120,12 @@ def sheets(
     overwrite: bool = False,
     run: RunConfig | None = None,
     make: Callable[[RunConfig], Any] | None = None,
+    unreadable: Callable[[InputError], None] | None = None,
 ) -> list[Path]:
     """Write one contact sheet a clip, named after it.
 
     Args:
-        clips: as for `sheet`.
+        clips: as for `sheet`; folders and patterns stand for the clips in them.
         weights: names or paths, one a column.
         out: the folder; made if its parent is there.
         frames: rows of a sheet.
@@ -131,6 +134,7 @@ def sheets(
         overwrite: sheets may be replaced.
         run: the other settings.
         make: builds an estimator from settings; `PoseEstimator` by default.
+        unreadable: told of each clip that cannot be read, while the others go on; by default it is raised.
     Returns: the paths written.
     Raises: InputError, WeightsError, OutputError, UsageError: what was asked for cannot be done.
     """
@@ -138,7 +142,11 @@ def sheets(
 
     if frames < 1 or side < 32:
         raise UsageError(f"--frames {frames} --side {side}", why="there would be nothing to see", fix="--frames 6")
-    jobs = plan(clips, [out], ["jsonl"])  # whose names are all different
+    found, written = [], []
+    for clip in clips:
+        with _passing_on(unreadable):
+            found += expand([clip])
+    jobs = plan(found, [out], ["jsonl"])  # whose names are all different
     paths = [job.data[0][0].with_suffix(".png") for job in jobs]
     files = [assets.resolve(name) for name in weights]
     names = headings(files)
@@ -149,10 +157,23 @@ def sheets(
 
             make = PoseEstimator
         settings = run or RunConfig()
-        estimators = [make(dataclasses.replace(settings, weights=str(file))) for file in files]
-        for clip, path in zip(clips, paths, strict=True):
-            write_picture(path, sheet(clip, estimators, names, frames=frames, side=side, zoom=zoom))
-    return paths
+        estimators = [make(dataclasses.replace(settings, weights=str(file))) for file in files if found]
+        for clip, path in zip(found, paths, strict=True):
+            with _passing_on(unreadable):
+                write_picture(path, sheet(clip, estimators, names, frames=frames, side=side, zoom=zoom))
+                written.append(path)
+    return written
+
+
+@contextmanager
+def _passing_on(unreadable: Callable[[InputError], None] | None) -> Iterator[None]:
+    """Whoever wants to be told of an InputError is; else it is raised."""
+    try:
+        yield
+    except InputError as error:
+        if unreadable is None:
+            raise
+        unreadable(error)
 
 
 def headings(files: Sequence[Path]) -> list[str]:
@@ -183,22 +204,25 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+@exits
 def main() -> int:
-    """Write the sheets; their paths to stdout."""
+    """Write the sheets; their paths to stdout. A clip that cannot be read is told of and passed over: code 3."""
     given = parser().parse_args()
     run = RunConfig(
         detector=given.detector, det_size=given.det_size, conf=given.conf, device=given.device, threads=given.threads
     )
-    try:
-        paths = sheets(
-            given.clips, given.weights or ["default"], given.out,
-            frames=given.frames, side=given.side, zoom=given.zoom, overwrite=given.overwrite, run=run,
-        )  # fmt: skip
-    except TfposeError as error:
+    failed: list[InputError] = []
+
+    def tell(error: InputError) -> None:
+        failed.append(error)
         sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
+
+    paths = sheets(
+        given.clips, given.weights or ["default"], given.out, frames=given.frames, side=given.side, zoom=given.zoom,
+        overwrite=given.overwrite, run=run, unreadable=tell,
+    )  # fmt: skip
     sys.stdout.writelines(f"{path}\n" for path in paths)
-    return 0
+    return InputError.exit_code if failed else 0
 
 
 if __name__ == "__main__":

@@ -24,10 +24,11 @@ from tfpose_rt.caption import DARK, WHITE, Colour
 from tfpose_rt.config import RunConfig
 from tfpose_rt.crop import apply, crop_matrix, fit_box, warp
 from tfpose_rt.draw import SHIFT, SIDE_BGR, DrawStyle, draw
-from tfpose_rt.errors import InputError, TfposeError, UsageError
+from tfpose_rt.errors import InputError, UsageError
 from tfpose_rt.io.sinks import check_outputs
 from tfpose_rt.records import Image, Poses
 from tfpose_rt.tools.diagnose import GUESSES, LOW, Case, conditions, diagnose, table
+from tfpose_rt.tools.entry import exits
 from tfpose_rt.tools.tiles import check_picture, lettered, mosaic, write_picture
 from tfpose_rt.training.data import Sample, find_labels, is_validation, load
 from tfpose_rt.training.validate import Answers, answer
@@ -234,14 +235,10 @@ def run(given: argparse.Namespace) -> str:
     return report(seen)
 
 
-def main() -> int:
+@exits
+def main() -> None:
     """Write the picture and the figures; a table to stdout."""
-    try:
-        sys.stdout.write(run(parser().parse_args()) + "\n")
-    except TfposeError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
-    return 0
+    sys.stdout.write(run(parser().parse_args()) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,26 @@
+"""What the tools' main() share: how they end."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import ParamSpec
+
+from tfpose_rt.errors import TfposeError
+
+P = ParamSpec("P")
+
+
+def exits(main: Callable[P, int | None]) -> Callable[P, int]:
+    """A main() that returns an exit code: its own, 0 for None, or that of a TfposeError, which is told in one line."""
+
+    @functools.wraps(main)
+    def ending(*args: P.args, **kwargs: P.kwargs) -> int:
+        try:
+            return main(*args, **kwargs) or 0
+        except TfposeError as error:
+            sys.stderr.write(f"error: {error}\n")
+            return error.exit_code
+
+    return ending
