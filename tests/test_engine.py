@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -117,6 +119,28 @@ def test_precision_and_threads_are_those_asked_for(cache: Path, precision: str, 
     compiled = fast._request.get_compiled_model()
     assert compiled.get_property("INFERENCE_NUM_THREADS") == 1
     assert hint in str(compiled.get_property("INFERENCE_PRECISION_HINT"))
+
+
+class SignalStack(ctypes.Structure):
+    """What sigaltstack(2) tells."""
+
+    _fields_ = [("start", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
+
+
+@needs_openvino
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_ctrl_c_reaches_a_process_whose_networks_have_come_and_gone(cache: Path) -> None:
+    """A signal whose stack is no longer mapped would end the tests here with a segmentation fault: looked up first."""
+    made = [engine.compile_network(Small, name * 64, size=(32, 24), threads=1) for name in "ab"]
+    while made:
+        del made[0]  # in the order in which they were made
+    stack = SignalStack()
+    assert ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack)) == 0
+    parts = [line.split()[0].split("-") for line in Path("/proc/self/maps").read_text().splitlines()]
+    assert stack.size > 0
+    assert any(int(first, 16) <= stack.start < int(end, 16) for first, end in parts)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
 
 
 @needs_openvino

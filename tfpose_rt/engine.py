@@ -15,6 +15,7 @@ import logging
 import os
 import shutil
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
@@ -36,6 +37,8 @@ INSTALL = 'pip install "tfpose-rt[openvino]"'
 HINTS = {"fp32": "f32", "bf16": "bf16"}  # always set: left alone, it takes bf16 unasked where the processor has it
 TOLERANCE = 1e-4  # of 1 + |value|, between torch and the converted network; boxes are in px, the rest lies in 0..1
 Network = Callable[[Image], tuple[npt.NDArray[np.float32], ...]]
+_cores: list[Any] = []  # the one Core of this process, once it is made
+_making = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,11 @@ def choose_engine(asked: str, device: str, precision: str) -> EngineChoice:
     if asked == "openvino":
         raise DeviceError("--engine openvino cannot be used", why=why, fix=fix)
     return EngineChoice("torch", f"auto: {why}")
+
+
+def refused(error: RuntimeError) -> DeviceError:
+    """The error where OpenVINO has to run a network and does not take it."""
+    return DeviceError("--engine openvino cannot be used", why=str(error), fix="--engine torch")
 
 
 def _obstacle(device: str, precision: str) -> tuple[str, str] | None:
@@ -136,7 +144,7 @@ def compile_network(
             of tensors; called only where the cache does not hold it.
         sha256: of its weights, hex.
         size: W, H of its pictures.
-        any_size: whether H and W may vary, as far as the network allows it.
+        any_size: whether others may follow, as far as the network allows it; `size` is then an example.
         precision: fp32 or bf16.
         threads: of the processor; 0 = as many as torch uses.
     Returns: a function of (B, H, W, 3) uint8 BGR, any B, to a tuple of float32 arrays of its own; for one thread.
@@ -189,7 +197,16 @@ class _Compiled:
 
 
 def _core() -> Any:
-    return load().Core()
+    """The one Core of this process, which lives as long as the process does.
+
+    The CPU part of each Core gives the calling thread a signal stack, and when it ends puts the one before back. Two
+    that end in the order in which they were made leave a stack that is unmapped by then, and the next signal, such as
+    Ctrl-C, is a segmentation fault. One that does not end leaves none.
+    """
+    with _making:
+        if not _cores:
+            _cores.append(load().Core())
+        return _cores[0]
 
 
 def _fingerprint(*of: object) -> str:
@@ -253,14 +270,16 @@ def _kept(folder: Path) -> Any:
 def _keep(model: Any, folder: Path) -> None:
     """Put a converted network into the cache, and those of other versions out; where nothing can be written, do not."""
     part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
-    with suppress(OSError, RuntimeError):
-        part.mkdir(parents=True, exist_ok=True)
-        load().save_model(model, part / "network.xml", compress_to_fp16=False)
-        for old in folder.parent.glob(f"{folder.name.split('-')[0]}-*"):
-            if not old.name.endswith(".part"):
-                shutil.rmtree(old, ignore_errors=True)
-        part.replace(folder)  # one rename: no reader sees half of it
-    shutil.rmtree(part, ignore_errors=True)
+    try:
+        with suppress(OSError, RuntimeError):
+            part.mkdir(parents=True, exist_ok=True)
+            load().save_model(model, part / "network.xml", compress_to_fp16=False)
+            for old in folder.parent.glob(f"{folder.name.split('-')[0]}-*"):
+                if not old.name.endswith(".part"):
+                    shutil.rmtree(old, ignore_errors=True)
+            part.replace(folder)  # one rename: no reader sees half of it
+    finally:  # after Ctrl-C too
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _line(error: Exception) -> str:

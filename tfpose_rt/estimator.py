@@ -70,7 +70,7 @@ class PoseEstimator:
 
     def _open_networks(self, weights: Path) -> EngineChoice:
         """Open the detector, and what runs the pose model beside torch; auto falls back to torch, and says so."""
-        from tfpose_rt.engine import EngineChoice, choose_engine
+        from tfpose_rt.engine import EngineChoice, choose_engine, refused
 
         choice = choose_engine(self.run.engine, self.device.type, self.precision)
         try:
@@ -79,7 +79,7 @@ class PoseEstimator:
             if choice.name == "torch":
                 raise
             if self.run.engine == "openvino":
-                raise DeviceError("--engine openvino cannot be used", why=str(error), fix="--engine torch") from error
+                raise refused(error) from error
             choice = EngineChoice("torch", f"auto: {error}")
             self._open_with(choice.name, weights)
         return choice
