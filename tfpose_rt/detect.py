@@ -32,6 +32,7 @@ STRIDE = 32
 GREY = 114
 MAX_BOXES = 300  # kept after suppression
 MIN_SIDE = 1.0  # px; a box that is thinner holds nobody, and no crop can be cut from it
+EXAMPLE = (640, 320)  # px, W and H that OpenVINO's network is made with; it takes others, so one serves every det_size
 PRECISIONS = ("fp32", "fp16", "bf16")
 
 
@@ -153,10 +154,10 @@ class PersonDetector:
         if engine == "openvino":
             from tfpose_rt.engine import compile_network
 
-            size = (det_size, det_size // (2 * STRIDE) * STRIDE or STRIDE)
             self._compiled = compile_network(
-                lambda: load_network(path), self.sha256, size=size, any_size=True, precision=precision, threads=threads
-            )
+                lambda: load_network(path), self.sha256, size=EXAMPLE, any_size=True, precision=precision,
+                threads=threads,
+            )  # fmt: skip
         else:
             _ = self.network  # errors now
 
