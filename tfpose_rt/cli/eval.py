@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tfpose_rt.cli.options import Conf, DetectorName, DetSize, Device, Iou, Kernel, Overwrite, Weights
+from tfpose_rt.cli.options import Conf, DetectorName, DetSize, Device, Engine, Iou, Kernel, Overwrite, Weights
 
 
 def evaluate(
@@ -32,6 +32,7 @@ def evaluate(
     conf: Conf = 0.01,
     iou: Iou = 0.7,
     device: Device = "auto",
+    engine: Engine = "torch",  # whose figures are comparable with those published
     kernel: Kernel = "auto",
 ) -> None:
     """COCO AP, AR, PCK and the calibration of the scores."""
@@ -42,8 +43,9 @@ def evaluate(
 
     check_outputs([path for path in (dump, plot) if path is not None], overwrite)
     run = RunConfig(
-        weights=weights, detector=detector, det_size=det_size, conf=conf, iou=iou, device=device, kernel=kernel
-    )
+        weights=weights, detector=detector, det_size=det_size, conf=conf, iou=iou, device=device, engine=engine,
+        kernel=kernel,
+    )  # fmt: skip
     report = examine(data, run, ann=ann, boxes=boxes, batch=batch, flip=flip_test, limit=limit, held_out=held_out)
     if dump is not None:
         dump.write_text(json.dumps(report.results), encoding="utf-8")

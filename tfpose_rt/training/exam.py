@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,10 +11,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor, nn
 
-from tfpose_rt import skeleton
+from tfpose_rt import assets, skeleton
 from tfpose_rt.config import RunConfig
+from tfpose_rt.engine import Network, choose_engine, compile_network, refused
 from tfpose_rt.errors import InputError, UsageError
+from tfpose_rt.model.tfpose import TFPose
+from tfpose_rt.model.weights import load_model
 from tfpose_rt.training.data import Sample, decode, find_labels, image_home, is_validation, load
 from tfpose_rt.training.evaluate import (
     Reliability,
@@ -62,7 +68,7 @@ def examine(
 
     Args:
         folder: COCO images with labels, or a training pack.
-        run: weights, device, kernel; detector settings for boxes = "detector".
+        run: weights, device, engine, kernel; detector settings for boxes = "detector".
         ann: the label file, where it is not in the folder.
         boxes: "gt", "detector", or the path of a COCO results file with `bbox` and `score`.
         batch: crops per forward pass.
@@ -71,9 +77,7 @@ def examine(
         held_out: a pack's validation part only.
     Raises: InputError: no labels. UsageError: boxes of a detector on a pack, which has crops and no pictures.
     """
-    from tfpose_rt import assets
     from tfpose_rt.estimator import choose_device
-    from tfpose_rt.model.weights import load_model
     from tfpose_rt.ops.choice import select_kernel
 
     require_pycocotools()
@@ -84,10 +88,11 @@ def examine(
         raise UsageError(f"--boxes {boxes} on a training pack", why="it holds crops, not pictures", fix="--boxes gt")
     path = assets.resolve(run.weights)
     device, _ = choose_device(run.device)
-    model = load_model(path)[0].to(device)
+    model, engine = open_model(path, run.engine, device)
+    kernel = select_kernel(run.kernel, device).name if engine == "torch" else f"{engine}'s own"
     facts = {
         "model": path.stem, "sha256": assets.sha256(path)[:12], "data": folder.name, "boxes": boxes, "flip": flip,
-        "kernel": select_kernel(run.kernel, device).name,
+        "engine": engine, "kernel": kernel,
     }  # fmt: skip
     samples = [s for s in load(folder, ann) if not held_out or is_validation(s.image)]
     if limit is not None:
@@ -113,9 +118,40 @@ def examine(
         people = person_score(said.scores)
         results = as_results(said, [image_ids[s.image] for s in samples], people)
     else:
-        results = list(detected(folder, labels, boxes, run, model, flip, batch))
+        results = list(detected(folder, labels, boxes, dataclasses.replace(run, engine=engine), model, flip, batch))
     ap = coco_ap(labels, results)
     return Exam(facts, {**ap, **{k: v for k, v in figures.items() if not k.startswith("AP")}}, graph, results)
+
+
+class Elsewhere(nn.Module):
+    """A TFPose whose answers come from another engine."""
+
+    def __init__(self, model: TFPose, network: Network) -> None:
+        super().__init__()
+        self.model, self.config, self._network = model, model.config, network
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, H, W) RGB, whole 255ths as crops are -> keypoints (B, K, 2) in 0..1 of the crop, scores (B, K)."""
+        pictures = (images * 255).round().byte().flip(1).permute(0, 2, 3, 1).contiguous()
+        points, scores = self._network(pictures.numpy())
+        return torch.from_numpy(points), torch.from_numpy(scores)
+
+
+def open_model(path: Path, engine: str, device: torch.device) -> tuple[Any, str]:
+    """A model in float32 on a device, and the name of the engine that runs it.
+
+    Raises: DeviceError: openvino was asked for and cannot be used.
+    """
+    model, choice = load_model(path)[0].to(device), choose_engine(engine, device.type, "fp32")
+    if choice.name == "torch":
+        return model, choice.name
+    try:
+        network = compile_network(lambda: load_model(path)[0], assets.sha256(path), size=model.config.size)
+    except RuntimeError as error:
+        if engine == "openvino":
+            raise refused(error) from error
+        return model, "torch"
+    return Elsewhere(model, network), choice.name
 
 
 def count(
@@ -174,7 +210,14 @@ def detected(
         from tfpose_rt.detect import open_detector
 
         device = next(model.parameters()).device
-        finder = open_detector(run.detector, det_size=run.det_size, conf=run.conf, iou=run.iou, device=device)
+        try:
+            finder = open_detector(
+                run.detector, det_size=run.det_size, conf=run.conf, iou=run.iou, device=device, engine=run.engine
+            )
+        except RuntimeError as error:
+            if run.engine == "torch":
+                raise
+            raise refused(error) from error  # under auto too: no figure comes from two engines
     home = image_home(folder)
     for image in labels["images"]:
         path = home(image["file_name"])
