@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from clips import make as make_clip
+from clips import small as clip
 from fake_estimator import FakeEstimator
 from program import run_program
 
@@ -32,13 +32,8 @@ def program(monkeypatch, capsys, tmp_path):
     return run
 
 
-def clip(path, frames=50):
-    make_clip(path, size=(144, 96), stamps=tuple(range(frames)))
-    return path
-
-
 def test_the_plainest_call_writes_a_recording_and_names_it_last(program, tmp_path):
-    clip(tmp_path / "a.mp4")
+    clip(tmp_path / "a.mp4", 50)
     code, out, err = program("video", "a.mp4")
     assert (code, out) == (0, "")
     assert err.splitlines()[-1] == "wrote tfpose-out/a.jsonl (50 frames)"
@@ -58,7 +53,7 @@ def test_data_alone_on_stdout(program, tmp_path):
 
 
 def test_several_outputs_a_part_and_what_was_asked_is_in_the_header(program, tmp_path):
-    clip(tmp_path / "a.mp4")
+    clip(tmp_path / "a.mp4", 50)
     code, _, err = program("video", "a.mp4", "-o", "x.jsonl", "-o", "y.csv", "--save-video", "z.mp4", "--start", "0.4",
                            "--end", "0:01.2", "--stride", "2", "--conf", "0.4", "--no-track", "--no-audio")  # fmt: skip
     assert code == 0
@@ -89,7 +84,7 @@ def first_picture(path):
 
 
 def test_dry_run_opens_nothing(program, tmp_path):
-    clip(tmp_path / "a.mp4")
+    clip(tmp_path / "a.mp4", 50)
     code, out, _ = program("video", "a.mp4", "-f", "csv,trc", "--dry-run")
     assert code == 0
     assert json.loads(out)["jobs"] == [{"source": "a.mp4", "outputs": ["tfpose-out/a.csv", "tfpose-out/a.trc"]}]
@@ -219,7 +214,7 @@ main()
 
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_completes_the_files(tmp_path, number, expected):
-    clip(tmp_path / "a.mp4", 1000)
+    clip(tmp_path / "a.mp4", 400)  # 20 s
     tests = Path(__file__).parents[1]
     text = PROGRAM.format(tools=str(tests / "tools"), io=str(tests / "io"))
     environment = os.environ | {"PYTHONPATH": str(tests.parent)}

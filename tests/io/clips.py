@@ -1,6 +1,8 @@
 """Clips made on the spot: any codec, rate, rotation, sound and size, with each frame's number painted into it."""
 
+import tempfile
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -36,6 +38,21 @@ def make(
             out.mux(video.encode(frame))
         out.mux(video.encode(None))
     return [float(Fraction(stamp - stamps[0]) / rate) for stamp in stamps]
+
+
+_MADE = {}
+
+
+def small(path, frames, **how):
+    """A clip of 144x96 px and so many frames at `path`; encoded once however often it is asked for."""
+    key = path.suffix, frames, *sorted(how.items())
+    if key not in _MADE:
+        with tempfile.TemporaryDirectory() as folder:
+            first = Path(folder) / path.name
+            make(first, size=(144, 96), stamps=tuple(range(frames)), **how)
+            _MADE[key] = first.read_bytes()
+    path.write_bytes(_MADE[key])
+    return str(path)
 
 
 def tone(out, track, seconds):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clips import make as make_clip
+from clips import small as clip
 from clips import times
 from fake_estimator import FakeEstimator, make
 
@@ -49,11 +49,6 @@ class Quiet:
         self.outcomes.append(outcome)
 
 
-def clip(path, frames=60, **how):
-    make_clip(path, size=SIZE, stamps=tuple(range(frames)), **how)
-    return str(path)
-
-
 def run(sources, out, formats=("jsonl",), video=None, *, config=None, estimator=None, watcher=None, **how):
     jobs = plan(sources, [out], list(formats), video)
     how = How(**how)
@@ -68,7 +63,7 @@ def records(path):
 
 
 def test_every_frame_of_every_file_in_every_format_from_one_model(tmp_path):
-    sources = [clip(tmp_path / "a.mp4"), clip(tmp_path / "b.mkv", 30), "synthetic:144x96@30"]
+    sources = [clip(tmp_path / "a.mp4", 60), clip(tmp_path / "b.mkv", 30), "synthetic:144x96@30"]
     out = tmp_path / "out"
     out.mkdir()
     made = []
@@ -91,10 +86,10 @@ def test_every_frame_of_every_file_in_every_format_from_one_model(tmp_path):
 def test_a_failing_file_does_not_stop_the_others_and_the_worst_code_wins(tmp_path):
     (tmp_path / "bad.mp4").write_text("not a video")
     sources = [
-        clip(tmp_path / "a.mp4"),
+        clip(tmp_path / "a.mp4", 60),
         str(tmp_path / "bad.mp4"),
         str(tmp_path / "none.mp4"),
-        clip(tmp_path / "z.mp4"),
+        clip(tmp_path / "z.mp4", 60),
     ]
     watcher = Quiet()
     outcomes = run(sources, tmp_path, watcher=watcher)
@@ -117,7 +112,7 @@ def test_a_missing_file_is_told_before_the_model_loads(tmp_path):
 
 
 def test_a_model_that_raises_leaves_the_part_and_the_others_go_on(tmp_path):
-    sources = [clip(tmp_path / "a.mp4"), clip(tmp_path / "b.mp4", 20)]
+    sources = [clip(tmp_path / "a.mp4", 60), clip(tmp_path / "b.mp4", 20)]
     (tmp_path / "v").mkdir()
     outcomes = run(sources, tmp_path, video=tmp_path / "v", estimator=FakeEstimator(fail_at=40))
     assert [o.exit_code for o in outcomes] == [1, 0]
@@ -134,7 +129,7 @@ def test_a_model_that_raises_leaves_the_part_and_the_others_go_on(tmp_path):
 def test_an_undecodable_frame_is_recorded_and_the_code_is_7(tmp_path):
     import test_files
 
-    clip(tmp_path / "a.mov", codec="prores_ks", pix_fmt="yuv422p10le")
+    clip(tmp_path / "a.mov", 60, codec="prores_ks", pix_fmt="yuv422p10le")
     test_files.damaged(tmp_path / "a.mov", 33)
     outcomes = run([str(tmp_path / "a.mov")], tmp_path)
     assert outcomes[0].exit_code == 7
@@ -186,7 +181,7 @@ def test_a_resumed_run_ends_with_the_records_of_an_uninterrupted_one(tmp_path, n
 def test_resuming_over_a_damaged_place_counts_it_once(tmp_path):
     import test_files
 
-    clip(tmp_path / "a.mov", codec="prores_ks", pix_fmt="yuv422p10le")
+    clip(tmp_path / "a.mov", 60, codec="prores_ks", pix_fmt="yuv422p10le")
     test_files.damaged(tmp_path / "a.mov", 33)
     (tmp_path / "cut").mkdir()
     run([str(tmp_path / "a.mov")], tmp_path)
@@ -233,7 +228,7 @@ def killed(source, out, formats, *, video, frames):
 
 
 @pytest.mark.parametrize(("frames", "formats", "video"), [
-    (500, ["jsonl", "csv"], False),
+    (300, ["jsonl", "csv"], False),
     pytest.param(2000, ["jsonl", "csv", "parquet", "coco", "openpose", "trc"], True, marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_kill_9_loses_at_most_the_last_second_and_all_files_go_on_together(tmp_path, frames, formats, video):
@@ -298,7 +293,7 @@ def test_existing_files_are_refused_skipped_or_replaced(tmp_path):
 
 def test_a_user_who_has_seen_enough_and_ctrl_c_complete_the_files(tmp_path):
     source = clip(tmp_path / "a.mp4", 100)
-    outcomes = run([source, clip(tmp_path / "b.mp4")], tmp_path, watcher=Quiet(stop_at=30))
+    outcomes = run([source, clip(tmp_path / "b.mp4", 60)], tmp_path, watcher=Quiet(stop_at=30))
     assert [(o.summary["ended"], o.exit_code) for o in outcomes] == [("user", 0)]  # the whole run ends
 
     class Interrupting(Quiet):
@@ -307,7 +302,7 @@ def test_a_user_who_has_seen_enough_and_ctrl_c_complete_the_files(tmp_path):
             if self.results == 40:
                 raise KeyboardInterrupt
 
-    outcomes = run([source, clip(tmp_path / "b.mp4")], tmp_path, overwrite=True, watcher=Interrupting())
+    outcomes = run([source, clip(tmp_path / "b.mp4", 60)], tmp_path, overwrite=True, watcher=Interrupting())
     assert len(outcomes) == 1
     assert outcomes[0].exit_code == 130
     last = records(tmp_path / "a.jsonl")[-1]
@@ -317,7 +312,7 @@ def test_a_user_who_has_seen_enough_and_ctrl_c_complete_the_files(tmp_path):
 def test_a_crash_is_raised_as_it_is_for_who_debugs(tmp_path, monkeypatch):
     monkeypatch.setenv("TFPOSE_DEBUG", "1")
     with pytest.raises(RuntimeError, match="the model broke"):
-        run([clip(tmp_path / "a.mp4")], tmp_path, estimator=FakeEstimator(fail_at=5))
+        run([clip(tmp_path / "a.mp4", 60)], tmp_path, estimator=FakeEstimator(fail_at=5))
 
 
 def test_who_is_remembered_but_not_found_is_blurred_in_saved_videos():
@@ -335,10 +330,10 @@ def test_a_full_disk_is_an_output_error_and_what_is_there_can_be_resumed(tmp_pat
         pytest.skip("needs root for a small file system")
     small = tmp_path / "small"
     small.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(small)], capture_output=True).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96k", "none", str(small)], capture_output=True).returncode:
         pytest.skip("no file system can be mounted here")
     try:
-        source = clip(tmp_path / "a.mp4", 400)
+        source = clip(tmp_path / "a.mp4", 160)
         for formats, video in ((["jsonl"], None), ([], small), (["csv"], None)):
             outcome = run([source], small if not video else tmp_path, formats or ["jsonl"], video, overwrite=True)[0]
             assert outcome.exit_code == 4, (formats, outcome)
@@ -424,7 +419,7 @@ def sharing(sources, out, *, stderr):
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals there")
 @pytest.mark.parametrize(("number", "everybody"), [(signal.SIGTERM, False), (signal.SIGINT, True)])
 def test_a_signal_completes_the_files_of_all_processes_and_begins_no_more(tmp_path, number, everybody):
-    sources = [clip(tmp_path / f"{name}.mp4", 1000) for name in "abcde"]
+    sources = [clip(tmp_path / f"{name}.mp4", 300) for name in "abcde"]  # 30 s each
     with sharing(sources, tmp_path / "out", stderr=subprocess.PIPE) as process:
         assert process.stdout.readline() == "frames\n"
         (os.killpg if everybody else os.kill)(process.pid, number)
