@@ -1,12 +1,17 @@
-"""Small labelled sets made here: coloured dots where the joints are, so that a model can learn them."""
+"""What all tests share: the engine, and small labelled sets, of dots where the joints are, for a model to learn."""
 
 import json
+import os
 import tarfile
 from io import BytesIO
 
 import cv2
 import numpy as np
 import pytest
+
+# Torch, in child processes too, where a test does not choose: OpenVINO, which the program takes where it is installed,
+# first converts its networks, and that would be half a minute, once a machine, of tests about something else.
+os.environ.setdefault("TFPOSE_ENGINE", "torch")
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import inspect
 import json
 import signal
 import sys
@@ -17,11 +18,18 @@ import torch
 from torch import Tensor, nn
 
 from tfpose_rt import cli, engine
+from tfpose_rt.cli.eval import evaluate
+from tfpose_rt.config import ModelConfig, RunConfig
 from tfpose_rt.errors import DeviceError, UsageError
 from tfpose_rt.estimator import PoseEstimator
 from tfpose_rt.io.sources import open_source
+from tfpose_rt.model.tfpose import TFPose
+from tfpose_rt.model.weights import save_model
 from tfpose_rt.records import Frame
 from tfpose_rt.tools.showcase import DEMO_CLIP
+from tfpose_rt.training.data import load
+from tfpose_rt.training.exam import examine, open_model
+from tfpose_rt.training.validate import answer
 
 needs_openvino = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed")
 
@@ -165,6 +173,25 @@ def test_without_the_package_auto_says_so_and_openvino_is_an_error(monkeypatch: 
     assert caught.value.fix == 'pip install "tfpose-rt[openvino]"'
     with pytest.raises(UsageError):
         engine.choose_engine("onnx", "cpu", "fp32")
+
+
+@needs_openvino
+def test_eval_gives_the_same_answers_and_says_whose_they_are(cache: Path, pack: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    path = tmp_path / "tiny.safetensors"
+    tiny = TFPose(ModelConfig(trunk="resnet18", channels=64, decoder_layers=1, size=(64, 96))).eval()
+    for parameter in tiny.parameters():  # as made, it answers the middle of any picture
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    save_model(path, tiny, {})
+    assert inspect.signature(evaluate).parameters["engine"].default == "torch"  # as the published figures
+    samples, cpu, said = load(pack)[:8], torch.device("cpu"), []
+    for name in ("torch", "openvino"):
+        found = examine(pack, RunConfig(weights=str(path), device="cpu", engine=name), limit=8)
+        assert found.facts["engine"] == name
+        said.append(answer(open_model(path, name, cpu)[0], samples, flip=True))
+    assert np.ptp(said[0].xy, axis=0).max() > 1  # px: the answers do depend on the picture
+    np.testing.assert_allclose(said[1].xy, said[0].xy, atol=0.01)
+    np.testing.assert_allclose(said[1].scores, said[0].scores, atol=1e-4)
 
 
 @pytest.fixture(scope="module")

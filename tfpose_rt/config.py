@@ -139,7 +139,7 @@ class RunConfig(Config):
     weights: str = "default"
     detector: str = "yolo-n"
     device: str = "auto"
-    engine: str = "torch"  # auto | torch | openvino
+    engine: str = "auto"  # auto | torch | openvino
     kernel: str = "auto"  # auto | fused | torch
     precision: str = "auto"  # auto | fp32 | fp16 | bf16
     det_size: int = 640

@@ -17,6 +17,7 @@ from tfpose_rt.config import RunConfig
 def planned(monkeypatch, capsys, tmp_path):
     """The settings of a run that is only planned, or the exit code and the complaint."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TFPOSE_ENGINE", raising=False)  # which all other tests have
 
     def ask(command, *words):
         code, out, err = run_program(monkeypatch, capsys, command, "synthetic", "--dry-run", *words)

@@ -16,7 +16,7 @@ from tfpose_rt.tools.explain_figure import LINKS, draw, links
 from tfpose_rt.tools.showcase import DEMO_CLIP
 
 SPEC = f"{DEMO_CLIP}@60"
-RUN = RunConfig(device="cpu", det_size=320)
+RUN = RunConfig(device="cpu", engine="torch", det_size=320)
 ANKLE = INDEX["left_ankle"]
 
 
@@ -44,7 +44,6 @@ def scattered(axes):
 def test_the_last_points_are_what_the_program_answers(seen):
     poses = PoseEstimator(RUN, full_precision=True).predict(tool.read_frame(SPEC)[0].image)
     assert len(poses) == len(seen.boxes)
-    # the program may run its networks on an engine other than torch: the same to a twentieth of a pixel
     np.testing.assert_allclose(seen.boxes, poses.boxes, atol=0.05)
     np.testing.assert_allclose(seen.xy[-1], poses.xy[0], atol=0.05)
     np.testing.assert_allclose(seen.looks[-1].score, poses.scores[0], atol=2e-3)

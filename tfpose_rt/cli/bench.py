@@ -47,7 +47,7 @@ def pipeline(
     device: Device = "auto",
     engine: Annotated[
         str, typer.Option("--engine", help="auto, torch or openvino (CPU); several, torch,openvino: one after another.")
-    ] = "torch",
+    ] = "auto",
     kernel: Kernel = "auto",
     precision: Precision = "auto",
     threads: Threads = 0,

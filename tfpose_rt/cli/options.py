@@ -104,7 +104,7 @@ class Finding:
     weights: Weights = "default"
     detector: DetectorName = "yolo-n"
     device: Device = "auto"
-    engine: Engine = "torch"
+    engine: Engine = "auto"
     kernel: Kernel = "auto"
     precision: Precision = "auto"
     det_size: DetSize = 640
