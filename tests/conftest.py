@@ -1,5 +1,6 @@
 """What all tests share: the engine, and small labelled sets, of dots where the joints are, for a model to learn."""
 
+import itertools
 import json
 import os
 import tarfile
@@ -37,3 +38,23 @@ def pack(tmp_path_factory):
             })  # fmt: skip
     (folder / "labels.jsonl").write_text("\n".join(map(json.dumps, rows)))
     return folder
+
+
+@pytest.fixture
+def tiny_trunk(monkeypatch):
+    """The name of a trunk of five convolutions, for tests of what goes on around one: a resnet18 is vast beside it."""
+    from torch import nn
+
+    from tfpose_rt.model import backbone
+
+    def build(strides):
+        widths = (3, 8, 16, 16, 32, 32)
+        stages = [
+            nn.Sequential(nn.Conv2d(a, b, 3, 2, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU())
+            for a, b in itertools.pairwise(widths)
+        ]
+        taps = {s.bit_length() - 2: s for s in strides}
+        return backbone.ImageNetTrunk(stages, taps, [widths[stage + 1] for stage in taps])
+
+    monkeypatch.setitem(backbone.BACKBONES, "tiny", build)
+    return "tiny"

@@ -8,7 +8,9 @@ import pytest
 
 from tfpose_rt.tools import ablate
 
-SMALL = ["trunk=resnet18", "channels=64", "size=[64,64]", "batch=4", "amp=off"]
+SMALL = ["trunk=tiny", "channels=64", "size=[64,64]", "batch=4", "amp=off"]
+
+pytestmark = pytest.mark.usefixtures("tiny_trunk")
 
 
 def test_each_variant_changes_what_it_says_and_nothing_else():

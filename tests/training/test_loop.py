@@ -13,9 +13,11 @@ from tfpose_rt.training.recipe import build_config
 from tfpose_rt.training.state import Progress
 
 SMALL = TrainConfig(
-    model=ModelConfig(trunk="resnet18", channels=64, encoder_layers=0, decoder_layers=1, size=(64, 96)),
+    model=ModelConfig(trunk="tiny", channels=64, encoder_layers=0, decoder_layers=1, size=(64, 96)),
     batch=4, epochs=1, warmup=2, amp="off", workers=1, val_every=1000,
 )  # fmt: skip
+
+pytestmark = pytest.mark.usefixtures("tiny_trunk")
 
 
 @pytest.fixture
@@ -48,10 +50,10 @@ def test_it_learns(samples, tmp_path):
     errors = []
     calm = AugmentConfig(rotate=0, tumble=0, zoom=(1, 1), flip=0, half_body=0, cut=0, erase=0, colour=0, degrade=0)
     config = dataclasses.replace(
-        SMALL, steps=40, epochs=1000, batch=2, lr=2e-3, hold_out=False, loss="l1", heatmap=False, augment=calm
+        SMALL, steps=120, epochs=1000, batch=2, lr=2e-3, hold_out=False, loss="l1", heatmap=False, augment=calm
     )
     train(samples[:2], config, tmp_path, device=torch.device("cpu"), report=lambda p: errors.append(p.losses["l1"]))
-    assert fmean(errors[-12:]) < 0.6 * fmean(errors[:3])
+    assert fmean(errors[-12:]) < 0.5 * fmean(errors[:3])
 
 
 def test_resuming_is_exact(samples, tmp_path, monkeypatch):
