@@ -86,7 +86,16 @@ def test_mutant_is_caught(mutant, tmp_path):
     assert any(mutant.says in sentence for sentence in found)
 
 
-@pytest.mark.parametrize("case", [SMALL, EDGES, TINY, BOXES])
-def test_the_source_itself_passes_the_same_checks(case, launcher):
-    kernel = Kernel(HostLauncher(launcher.folder))
+SOUND = (SMALL, EDGES, TINY, BOXES)
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory):
+    launcher = HostLauncher(tmp_path_factory.mktemp("sound"))
+    launcher.prepare(kernel_checks.instances(SOUND))
+    return Kernel(launcher)
+
+
+@pytest.mark.parametrize("case", SOUND)
+def test_the_source_itself_passes_the_same_checks(case, kernel):
     assert kernel_checks.check_forward(kernel, case) + kernel_checks.check_backward(kernel, case) == []
