@@ -21,6 +21,7 @@ COMMANDS = {
     "convert": "convert",
     "plot": "plot",
     "explain": "explain",
+    "export": "export",
     "eval": "evaluate",
     "train": "train",
     "doctor": "doctor",
