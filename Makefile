@@ -13,8 +13,8 @@ $(READY): pyproject.toml
 demo: $(READY)  ## A few seconds of people with skeletons, written to tfpose-demo/
 	$(BIN)/tfpose-rt demo --out tfpose-demo --display none --overwrite
 
-test: $(READY)  ## CPU only, under five minutes
-	$(BIN)/python -m pytest
+test: $(READY)  ## CPU only, under five minutes: two processes with a thread each, a file of tests in one of them
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-gpu: $(READY)
 	$(BIN)/python -m pytest -m gpu
