@@ -47,9 +47,9 @@ def test_help_loads_nothing_heavy() -> None:
 
 
 def test_help_answers_within_half_a_second() -> None:
-    """Processor time, best of five, so that a busy machine does not decide."""
-    used = []
-    for _ in range(5):
+    """Processor time, in one of five attempts, so that a busy machine does not decide."""
+    used: list[float] = []
+    while len(used) < 5 and min(used, default=1) >= 0.5:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert (
             child(
