@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tfpose_rt.cli.options import MODEL, OUTPUT, DetSize, Overwrite, Quiet
+from tfpose_rt.cli.options import MODEL, OUTPUT, Overwrite, Quiet
 
 
 def export(
@@ -27,7 +27,9 @@ def export(
             "--dynamic", help="What the file leaves open: none, batch, or size (detectors).", rich_help_panel=MODEL
         ),
     ] = "batch",
-    det_size: DetSize = 640,
+    det_size: Annotated[
+        int, typer.Option("--det-size", help="A detector's input: a square of this side, px.", rich_help_panel=MODEL)
+    ] = 640,
     check: Annotated[
         bool,
         typer.Option("--check/--no-check", help="Compare with torch; code 5 if it differs.", rich_help_panel=OUTPUT),

@@ -53,7 +53,8 @@ def pictures(plain: Exportable) -> Array:
         cut = [_crop(frames[number], box, plain.size) for number, boxes in PEOPLE.items() for box in boxes]
     else:
         cut = [_square(image, plain.size[0]) for image in frames.values()]
-    return np.ascontiguousarray(np.stack(cut)[..., ::-1].transpose(0, 3, 1, 2), np.float32) / 255
+    images: Array = np.ascontiguousarray(np.stack(cut)[..., ::-1].transpose(0, 3, 1, 2), np.float32)
+    return images / np.float32(255)
 
 
 def _frames() -> dict[int, Image]:

@@ -61,14 +61,15 @@ class Format:
 @contextmanager
 def _traceable() -> Iterator[None]:
     """Have attention traced as grid_sample, without gradients; tracing warns of sizes that are constant on purpose."""
-    kept = transformer.ms_deform_attn
-    transformer.ms_deform_attn = reference  # type: ignore[assignment]
+    names = vars(transformer)
+    kept = names["ms_deform_attn"]
+    names["ms_deform_attn"] = reference
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        transformer.ms_deform_attn = kept
+        names["ms_deform_attn"] = kept
 
 
 def _example(made: Exportable, free: str) -> torch.Tensor:
@@ -80,6 +81,7 @@ def _example(made: Exportable, free: str) -> torch.Tensor:
 
 def write_onnx(made: Exportable, facts: Mapping[str, str], path: Path, free: str) -> None:
     """One .onnx file, weights inside, without the names and paths of this machine's sources."""
+    _hush()  # should the exporter import onnxruntime one day
     axes: dict[int, Any] = {} if free == "none" else {0: torch.export.Dim("batch", min=1)}
     if free == "size":
         axes |= {2 + i: STRIDE * torch.export.Dim(side, min=1) for i, side in enumerate(("rows", "columns"))}
@@ -97,14 +99,18 @@ def write_onnx(made: Exportable, facts: Mapping[str, str], path: Path, free: str
     program.save(path, external_data=False)
 
 
+def _hush() -> None:
+    if "onnxruntime" not in sys.modules:
+        os.environ[SWITCH] = "1"
+
+
 def load_onnxruntime() -> Any:
     """Import onnxruntime with its usage reports switched off; the switch is for this process and its children.
 
     Its official builds (1.29 on) leave an id in the home folder and send events as soon as they are imported; where
     another part of the program imported it before us, that has made the choice.
     """
-    if "onnxruntime" not in sys.modules:
-        os.environ[SWITCH] = "1"
+    _hush()
     runtime = importlib.import_module("onnxruntime")
     runtime.disable_telemetry_events()  # Windows' own kind does not look at the variable
     return runtime
@@ -116,7 +122,7 @@ def run_onnx(path: Path) -> Runner:
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = runtime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
-    return lambda images: session.run(None, {INPUT: images})  # type: ignore[no-any-return]
+    return lambda images: session.run(None, {INPUT: images})
 
 
 def write_openvino(made: Exportable, facts: Mapping[str, str], path: Path, free: str) -> None:
@@ -154,7 +160,7 @@ def write_torchscript(made: Exportable, facts: Mapping[str, str], path: Path, fr
     """A traced module; it can be moved to any device, and takes any number of pictures."""
     with _traceable():
         traced = torch.jit.trace(made.network, _example(made, free), check_trace=False)  # type: ignore[no-untyped-call]
-        torch.jit.save(traced, str(path), _extra_files={FILE: json.dumps(facts)})  # type: ignore[no-untyped-call]
+        torch.jit.save(traced, str(path), _extra_files={FILE: json.dumps(facts)})
 
 
 def run_torchscript(path: Path) -> Runner:
