@@ -7,8 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from tfpose_rt.likeness import distinct
 from tfpose_rt.records import Poses
-from tfpose_rt.track import Tracker, distinct
+from tfpose_rt.track import Tracker
 
 # A standing person in a box of width 0.4 and height 1, x right, y down, in COCO order.
 BODY = np.array([
@@ -165,7 +166,7 @@ def test_weak_detections_continue_a_track_but_do_not_steal_one() -> None:
     # The weak one lies nearer to the track, yet the sure one is asked first.
     tracker = Tracker()
     tracker.update(scene([person(300)], 0.0))
-    assert ids(tracker.update(scene([person(300), person(312)], 0.033, scores=[0.3, 0.9])))[1] == 0
+    assert ids(tracker.update(scene([person(300), person(330)], 0.033, scores=[0.3, 0.9])))[1] == 0
 
 
 def test_a_person_found_twice_is_kept_once_with_the_better_score() -> None:
@@ -188,6 +189,125 @@ def test_the_upper_half_found_once_more_is_not_another_person_but_a_child_in_fro
     poses = scene([whole, half, child], 0.0, scores=[0.9, 0.5, 0.6], boxes=boxes)
     poses = dataclasses.replace(poses, scores=trust)
     assert distinct(poses).tolist() == [0, 2]
+
+
+def test_a_ball_without_joints_is_nobody_but_a_weak_box_with_joints_is_somebody() -> None:
+    tracker = Tracker()
+    ball = np.array([[700, 500, 760, 560]])
+    out = tracker.update(scene([person(700, 500, 60)], 0.0, scores=[0.45], joint_score=0.05, boxes=ball))
+    assert (len(out), ids(out), tracker.ids_given) == (0, [], 0)
+    np.testing.assert_array_equal(tracker.doubtful, ball)
+    assert ids(tracker.update(scene([person(300)], 0.033, scores=[0.3], joint_score=0.6))) == [0]
+    assert len(tracker.doubtful) == 0
+    # Known by now: seen on with hardly a joint. And a sure box needs none.
+    assert ids(tracker.update(scene([person(301)], 0.066, scores=[0.3], joint_score=0.05))) == [0]
+    assert ids(Tracker().update(scene([person(300)], 0.0, scores=[0.6], joint_score=0.05))) == [0]
+
+
+def test_the_head_that_shows_behind_another_continues_its_person() -> None:
+    """B walks up to A and stops behind; for 0.7 s only B's head and shoulder are found, now and then, then all of B."""
+    tracker = Tracker()
+    for i in range(30):
+        assert ids(tracker.update(scene([person(300), person(560 - 6 * i)], i / 30))) == [0, 1]
+    b = person(560 - 6 * 29)
+    for i in range(30, 51):
+        boxes = np.array([[250, 90, 350, 300], [372, 98, 412, 160]])
+        frame = scene([person(300), b], i / 30, scores=[0.9, 0.3], boxes=boxes)
+        trust = np.full((2, 17), 0.9, np.float32)
+        trust[1] = np.where(np.arange(17) < 6, 0.4, 0.02)
+        part = dataclasses.replace(frame, scores=trust)
+        out = tracker.update(part if i % 5 == 0 else scene([person(300)], i / 30))
+        assert ids(out) == ([0, 1] if i % 5 == 0 else [0])
+    assert ids(tracker.update(scene([person(300), b + np.array([12, 0])], 51 / 30))) == [0, 1]
+
+
+def test_who_stops_out_of_sight_is_found_where_the_way_ended() -> None:
+    tracker = Tracker()
+    for i in range(31):
+        tracker.update(scene([person(200 + 10 * i)], i / 30))  # 300 px/s, a person and a half
+    assert ids(tracker.update(scene([person(510)], 1.7))) == [0]
+
+
+def test_a_leap_keeps_the_id_of_whoever_is_surely_found() -> None:
+    """Not seen for 0.3 s in the air, then lying across it, half a height away."""
+    crouch = person(400, 300)
+    tumble = np.array([480, 340]) + (crouch - [400, 400])[:, ::-1] * [1, -1]
+    tracker = Tracker()
+    for i in range(10):
+        tracker.update(scene([crouch], i / 30))
+    assert ids(tracker.update(scene([tumble], 9 / 30 + 0.3, scores=[0.4]))) == [0]
+    tracker = Tracker()
+    for i in range(10):
+        tracker.update(scene([crouch], i / 30))
+    assert ids(tracker.update(scene([tumble + np.array([300, 0])], 9 / 30 + 0.3, scores=[0.4]))) == [
+        1
+    ]  # two heights away: another
+
+
+def test_nobody_turns_up_within_the_outline_of_somebody_known() -> None:
+    """The same person once more, legs guessed otherwise: no newcomer, on this frame or any other."""
+    tracker = Tracker()
+    boxes = np.array([[250, 95, 350, 305], [252, 96, 348, 240]])
+    once = person(300)
+    again = once.copy()
+    again[11:, 1] -= 45
+    again[5:11, 0] += 30
+    for i in range(5):
+        pair = scene([once, again], i / 30, scores=[0.9, 0.6], boxes=boxes)
+        out = tracker.update(pair if i else scene([once], 0.0, boxes=boxes[:1]))
+        assert ids(out) == [0]
+        np.testing.assert_array_equal(out.boxes, boxes[:1])
+    assert distinct(scene([once, again], 0.0, boxes=boxes)).tolist() == [0, 1]  # its joints alone do not tell
+    child = tracker.update(scene([once, person(320, 200, 90)], 5 / 30))
+    assert ids(child) == [0, 1]
+
+
+def test_what_still_shows_at_the_edge_of_the_picture_is_whoever_left() -> None:
+    """Walking out at 600 px/s, missed for 0.17 s; then 30 px of the person, whose joints are guesses in those 30 px."""
+    tracker = Tracker()
+    for i in range(12):
+        tracker.update(scene([person(980 + 20 * i)], i / 30))
+    sliver = scene(
+        [person(1272, 160, 90)], 16 / 30, scores=[0.4], joint_score=0.3, boxes=np.array([[1249, 90, 1279.5, 300]])
+    )
+    assert ids(tracker.update(sliver)) == [0]
+
+
+def meet(x_of_b: np.ndarray, hidden: tuple[int, int]) -> list[list[int]]:
+    """Ids of A, who stands at 400, and B, frame by frame; between the frames `hidden` one box holds both.
+
+    Its joints are a mixture for three frames, more of A, and B's from then on.
+    """
+    tracker, found = Tracker(), []
+    for i, x in enumerate(x_of_b):
+        a, b = person(400), person(x, 104, 190)
+        if hidden[0] <= i < hidden[1]:
+            around = np.array([[min(400, x) - 45, 90, max(400, x) + 45, 305]])
+            mixture = b if i >= hidden[0] + 3 else 0.7 * a + 0.3 * b
+            found.append(ids(tracker.update(scene([mixture], i / 30, scores=[0.6], boxes=around))))
+        else:
+            found.append(ids(tracker.update(scene([a, b], i / 30))))
+    return found
+
+
+def test_two_who_shared_a_box_are_told_apart_by_what_they_were_like_before() -> None:
+    """B comes at 450 px/s and stops before A; whatever id the shared box had, A is A when both are seen again."""
+    arrive = np.concatenate([np.arange(820, 460, -15), np.full(10, 455), np.arange(455, 560, 5)])
+    found = meet(arrive, (24, 34))
+    assert found[23] == [0, 1]
+    assert [len(f) for f in found[24:34]] == [1] * 10
+    assert found[-1] == [0, 1]
+
+
+def test_two_who_shared_a_box_while_one_walked_past_keep_their_ids() -> None:
+    found = meet(np.arange(700, 100, -10), (25, 35))
+    assert found[24] == [0, 1]
+    assert all(f == [0, 1] for f in found[35:])
+
+
+def test_poses_without_joint_scores_are_people() -> None:
+    bare = dataclasses.replace(scene([person(300), person(700)], 0.0, scores=[0.3, 0.9]), scores=None)
+    assert ids(Tracker().update(bare)) == [0, 1]
 
 
 def test_nobody_is_ordinary() -> None:

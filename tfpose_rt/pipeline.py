@@ -306,12 +306,13 @@ class Stream:
         return poses
 
     def _hidden(self, pts: float) -> Float | None:
-        """(M, 4) px: who was lost a moment ago and may still be in the picture; None where nobody is remembered."""
+        """(M, 4) px: who was lost a moment ago and may still be there, and whom the tracker took for nobody."""
         if self.tracker is None:
             return None
         found = {box.tobytes() for box in self.tracker.predicted(pts).boxes}
         known = self.tracker.predicted(pts, lost=True).boxes
-        return frozen(known[[box.tobytes() not in found for box in known]])
+        lost = known[[box.tobytes() not in found for box in known]]
+        return frozen(np.concatenate([lost, self.tracker.doubtful]))
 
 
 def open_stream(source: Any, estimator: Any) -> Stream:

@@ -2,7 +2,8 @@
 
 A track is the last pose of one person and how fast it moved. On each frame every track is carried forward to the
 frame's time, compared with every pose found (box IoU and keypoint OKS), and the best total pairing is taken: first the
-sure detections, then, among the tracks left over, the weak ones (as ByteTrack does). What matches nothing is a new id.
+sure detections, then, among the tracks left over, the weak ones (as ByteTrack does), then what is merely where somebody
+should be: a half that shows behind another, a leap. What matches nothing is a new id, if it convinces as a person.
 """
 
 from __future__ import annotations
@@ -11,23 +12,23 @@ import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from tfpose_rt.records import Detections, Poses, frozen
-from tfpose_rt.skeleton import oks
+from tfpose_rt import likeness
+from tfpose_rt.likeness import SURE, Array, Bools, Rows, take, weights
+from tfpose_rt.records import Detections, Float, Poses, frozen
 
-Array = npt.NDArray[np.float64]
-
-SURE = 0.5  # detector score from which a detection is matched in the first round
 GATE, WEAK_GATE = 0.1, 0.3  # least similarity (mean of IoU and OKS) of a pair, in the first and the second round
-SAME_PERSON = 0.85  # OKS from which two poses of one frame are one person found twice
-NESTED = 0.85  # share of the smaller box inside the larger one from which it may hold a part of the same person
-SAME_NESTED = 0.6  # OKS from which it does: the part's missing joints are guesses, so less than SAME_PERSON is asked
-BODY_SHARE = 0.53  # person area / box area, COCO's usual stand-in for the mask
+NEAR_GATE = 0.6  # least share of the smaller box that lies within the other's reach, in the third
+REACH, LEAP = 0.1, 0.2  # reach beyond the box, in its longer side: of what is hardly found, and of a person
+LEAP_GROWTH = 0.5  # more reach per s unseen, of a person surely found
 REST = 0.25  # s, time constant of the velocity estimate: two strides of jitter, not one
+TRUSTED = 0.6  # mean joint score from which a pose tells how fast its person moves
+SHRINK = 5.0  # s, time constant with which a person's size is forgotten while only a part shows
 HORIZON = 1.0  # s, nobody is trusted to walk straight on for longer
 SEEN_THR = 0.2  # score from which a joint takes part in a carried box
+COVERED = 0.5  # share of a lost person's box within somebody's who is seen from which that one stands before
+CLEARLY = 0.15  # sum of two similarities by which it has to be likelier that two people were confused
 MIN_INSIDE = 0.2  # share of a carried box that has to lie in the picture
 
 
@@ -42,9 +43,11 @@ class _Track:
     score: float
     t: float  # s, time of xy
     born: float  # s
+    side: float  # px, longer side of the box when all of it was seen
     velocity: Array  # (2,) px/s
-    joints: npt.NDArray[np.bool_]  # (K,) the joints that span the carried box
+    joints: Bools  # (K,) the joints that span the carried box
     margins: Array  # (4,) from the span of those joints to the detector's box, in units of the span
+    met: tuple[_Track, _Track] | None = None  # this person and the one who hid it, as both were last seen
 
     def move(self, pts: float) -> Array:
         """(2,) px the person is expected to have moved by time `pts`."""
@@ -68,6 +71,7 @@ class Tracker:
         self._time = -np.inf  # pts of the last update
         self._step = 0.8  # s between updates, lately
         self._size = (0, 0)
+        self.doubtful: Float = frozen(np.zeros((0, 4)))  # boxes of the last frame that were taken for nobody
 
     def reset(self) -> None:
         """Forget everybody; numbering goes on."""
@@ -79,25 +83,66 @@ class Tracker:
         Args:
             poses: N people of one frame, px of the frame; `pts` later than that of the frame before.
         Returns: new Poses with `ids` and `new` filled, in the order given; at most N people: one who was found twice
-            is kept once, with the better score.
+            is kept once, with the better score, and what looks like nobody and continues nobody is passed over
+            (its box is in `doubtful` until the next frame).
         """
-        poses = _take(poses, distinct(poses))
+        poses = take(poses, likeness.distinct(poses))
+        last = self._time
         self._rescale(poses.size)
         self._expire(poses.pts)
         ids = np.full(len(poses), -1, np.int64)
         weak = poses.box_scores < SURE
-        for turn, gate in ((~weak, GATE), (weak, WEAK_GATE)):
-            rows = np.flatnonzero(turn)
+        for turn, pair in ((~weak, self._alike), (weak, self._alike_weak), (weak | ~weak, self._near)):
+            rows = np.flatnonzero(turn & (ids < 0))
             free = [t for t in self._tracks if t.id not in ids]
-            for track, row in self._match(free, poses, rows, gate):
-                ids[row] = track.id
-        new = ids < 0
+            if len(rows) and free:
+                for place, row in best_pairs(*pair(free, poses, rows)):
+                    ids[rows[row]] = free[place].id
+        new = (ids < 0) & likeness.convincing(poses)
+        new[new] = ~likeness.repeats(poses, np.flatnonzero(new), np.flatnonzero(ids >= 0))
         ids[new] = self.ids_given + np.arange(new.sum())
         self.ids_given += int(new.sum())
+        self._untangle(poses, ids)
+        kept = np.flatnonzero(ids >= 0)
+        self.doubtful = frozen(poses.boxes[ids < 0])
+        poses, ids, new = take(poses, kept), ids[kept], new[kept]
         known = {t.id: t for t in self._tracks}
-        seen = {int(i): _observe(known.get(int(i)), int(i), poses, row) for row, i in enumerate(ids)}
-        self._tracks = sorted((known | seen).values(), key=lambda t: t.id)
+        trust = weights(poses)
+        seen = {int(i): _observe(known.get(int(i)), int(i), poses, row, trust[row]) for row, i in enumerate(ids)}
+        lost = {t.id: self._hide(t, seen) for t in self._tracks if t.t == last and t.id not in seen}
+        self._tracks = sorted((known | lost | seen).values(), key=lambda t: t.id)
         return dataclasses.replace(poses, ids=frozen(ids, np.int64), new=frozen(new, np.bool_))
+
+    def _hide(self, track: _Track, seen: dict[int, _Track]) -> _Track:
+        """The track of somebody lost on this frame, with whoever was known before and now covers that place."""
+        boxes = np.array([t.box for t in seen.values()]).reshape(-1, 4)
+        share = likeness.overlap(track.box, boxes) / likeness.area(track.box)
+        covers = [(float(s), i) for s, i in zip(share, seen, strict=True) if s >= COVERED]
+        other = {t.id: t for t in self._tracks}.get(max(covers)[1]) if covers else None
+        track = dataclasses.replace(track, met=None)
+        return dataclasses.replace(track, met=(track, dataclasses.replace(other, met=None))) if other else track
+
+    def _untangle(self, poses: Poses, ids: Rows) -> None:
+        """Exchange the ids of two people, in place, where one came back from behind the other and they were confused.
+
+        While one box held both, its id was a guess. Once both are seen, what they were like before decides: at once, or
+        on the first frame on which it is clear.
+        """
+        for track in [t for t in self._tracks if t.met is not None and t.id in ids]:
+            own, other = track.met or (track, track)
+            if other.id not in ids:
+                continue
+            known = {t.id: t for t in self._tracks}
+            rows = np.array([np.flatnonzero(ids == i)[0] for i in (own.id, other.id)])
+            like = np.max([self._alike([own, other], poses, rows, walk=walk)[0] for walk in (0.0, 1.0)], axis=0)
+            gain = like[0, 1] + like[1, 0] - like[0, 0] - like[1, 1]
+            if gain > CLEARLY:
+                ids[rows] = ids[rows[::-1]]
+                known[own.id] = dataclasses.replace(known[other.id], id=own.id)
+                known[other.id] = dataclasses.replace(other if track.t == own.t else track, id=other.id)
+            if abs(gain) > CLEARLY or poses.pts - own.t > self.buffer_s:
+                known[own.id], known[other.id] = (dataclasses.replace(known[i], met=None) for i in (own.id, other.id))
+            self._tracks = list(known.values())
 
     def predicted(self, pts: float, *, lost: bool = False) -> Detections:
         """Boxes for a frame on which the detector does not run, carried by the keypoints of the frame before.
@@ -111,37 +156,49 @@ class Tracker:
         tracks = [t for t in self._tracks if lost or t.t == self._time]
         boxes = np.array([_carried(t) + np.tile(t.move(pts), 2) for t in tracks]).reshape(-1, 4)
         scores = np.array([t.score for t in tracks], np.float64)
-        area = (boxes[:, 2:] - boxes[:, :2]).clip(1e-6).prod(1)
         w, h = self._size
         clipped = boxes.clip(-0.5, np.array([w, h, w, h]) - 0.5)  # pixel centres: the picture ends at W - 0.5
         extent = clipped[:, 2:] - clipped[:, :2]
-        keep = (extent.clip(0).prod(1) >= MIN_INSIDE * area) & (extent.min(1, initial=np.inf) >= 2)
+        keep = (extent.clip(0).prod(1) >= MIN_INSIDE * likeness.area(boxes)) & (extent.min(1, initial=np.inf) >= 2)
         return Detections(frozen(clipped[keep]), frozen(scores[keep]))
 
-    def _match(
-        self, tracks: list[_Track], poses: Poses, rows: npt.NDArray[np.int64], gate: float
-    ) -> list[tuple[_Track, int]]:
-        """The pairing of tracks and rows of `poses` with the best total similarity; pairs under `gate` are left out."""
-        if not tracks or not len(rows):
-            return []
-        moves = np.array([t.move(poses.pts) for t in tracks])  # (T, 2)
-        age = np.array([poses.pts - t.t for t in tracks])
-        blind = np.array([t.born == t.t for t in tracks])  # seen once: no velocity yet
+    def _alike(
+        self, tracks: list[_Track], poses: Poses, rows: Rows, gate: float = GATE, walk: float = 1.0
+    ) -> tuple[Array, Bools]:
+        """Worth of every pair of track and row, (T, R), and which pairs may be: the mean of box IoU and OKS decides."""
+        moves = walk * np.array([t.move(poses.pts) for t in tracks])  # (T, 2)
+        age = np.array([poses.pts - t.t for t in tracks])[:, None]
+        blind = np.array([t.born == t.t for t in tracks])[:, None]  # seen once: no velocity yet
         boxes = np.array([t.box for t in tracks]) + np.tile(moves, 2)
-        overlap = iou(boxes, poses.boxes[rows].astype(np.float64))
         # A prediction is a Gaussian too: its spread adds to that of the joints, more for the blind and the long unseen.
         spread = 1 + 8 * np.minimum(age, HORIZON) + 2 * blind
-        alike = pairwise_oks(
-            np.array([t.xy for t in tracks]) + moves[:, None],
-            poses.xy[rows].astype(np.float64),
-            np.array([t.weight for t in tracks]),
-            _weights(poses)[rows],
-            (_areas(boxes) * spread)[:, None],
-        )
-        similarity = (overlap + alike) / 2
-        worth = np.where(similarity >= gate, similarity - 0.05 * (age / max(self.buffer_s, 1e-6))[:, None], -1.0)
-        chosen = zip(*linear_sum_assignment(worth, maximize=True), strict=True)
-        return [(tracks[a], int(rows[b])) for a, b in chosen if similarity[a, b] >= gate]
+        alike = likeness.pairwise_oks(
+            np.array([t.xy for t in tracks]) + moves[:, None], poses.xy[rows].astype(np.float64),
+            np.array([t.weight for t in tracks]), weights(poses)[rows], likeness.person_areas(boxes)[:, None] * spread,
+        )  # fmt: skip
+        similarity = (likeness.iou(boxes, poses.boxes[rows].astype(np.float64)) + alike) / 2
+        return similarity - 0.05 * age / max(self.buffer_s, 1e-6), similarity >= gate
+
+    def _alike_weak(self, tracks: list[_Track], poses: Poses, rows: Rows) -> tuple[Array, Bools]:
+        return self._alike(tracks, poses, rows, WEAK_GATE)
+
+    def _near(self, tracks: list[_Track], poses: Poses, rows: Rows) -> tuple[Array, Bools]:
+        """As `_alike`, for what neither box nor joints say: how much of the smaller box lies within the other's reach.
+
+        A well found person may have leapt; what is hardly found has to be where the person was, as what still shows of
+        somebody behind another is.
+        """
+        found = poses.boxes[rows].astype(np.float64)
+        age = np.array([poses.pts - t.t for t in tracks])[:, None]
+        sure = np.maximum(poses.box_scores, likeness.mean_scores(poses))[rows] >= SURE
+        reach = np.where(likeness.convincing(poses)[rows], LEAP, REACH) + sure * LEAP_GROWTH * age.clip(0, HORIZON)
+        reach = (reach * np.array([t.side for t in tracks])[:, None])[..., None] * [-1, -1, 1, 1]  # (T, R, 4)
+        near = np.zeros((len(tracks), len(rows)))
+        for share in (1.0, 0.0):
+            boxes = np.array([t.box + share * np.tile(t.move(poses.pts), 2) for t in tracks])[:, None]  # (T, 1, 4)
+            both = likeness.overlap(boxes + reach, found)
+            near = np.maximum(near, (both / np.minimum(likeness.area(boxes), likeness.area(found))).clip(0, 1))
+        return near - 0.05 * age / max(self.buffer_s, 1e-6), near >= NEAR_GATE
 
     def _expire(self, pts: float) -> None:
         """Drop who was unseen for longer than the buffer.
@@ -160,89 +217,47 @@ class Tracker:
         """Carry the tracks over to another picture size (a camera that came back with other settings)."""
         if self._size != size and min(*self._size, *size) > 0:
             ratio = np.array(size) / self._size
+            twice, more = np.tile(ratio, 2), float(ratio.max())
             self._tracks = [
-                dataclasses.replace(t, xy=t.xy * ratio, box=t.box * np.tile(ratio, 2), velocity=t.velocity * ratio)
+                dataclasses.replace(
+                    t, xy=t.xy * ratio, box=t.box * twice, velocity=t.velocity * ratio, side=t.side * more, met=None
+                )
                 for t in self._tracks
             ]
         self._size = size
 
 
-def distinct(poses: Poses) -> npt.NDArray[np.int64]:
-    """Rows of `poses` that are different people, ascending.
-
-    Of two that are alike the better one stays; so it does where a second box holds only a part (the upper half, say)
-    of the same person. A child before an adult has joints of its own, and stays.
-    """
-    worth = poses.box_scores.astype(np.float64) + (0 if poses.scores is None else poses.scores.mean(1, dtype=float))
-    weights, areas, xy = _weights(poses), _areas(poses.boxes), poses.xy.astype(np.float64)
-    alike = pairwise_oks(xy, xy, weights, weights, np.minimum(areas[:, None], areas))
-    part = pairwise_oks(xy, xy, weights, weights, np.maximum(areas[:, None], areas))
-    same = (alike >= SAME_PERSON) | ((inside(poses.boxes.astype(np.float64)) >= NESTED) & (part >= SAME_NESTED))
-    kept: list[int] = []
-    for row in np.argsort(-worth, kind="stable"):
-        if not same[row, kept].any():
-            kept.append(int(row))
-    return np.array(sorted(kept), np.int64)
+def best_pairs(worth: Array, allowed: Bools) -> list[tuple[int, int]]:
+    """The pairing of rows and columns with the greatest total worth; pairs that are not allowed are left out."""
+    chosen = zip(*linear_sum_assignment(np.where(allowed, worth, -1.0), maximize=True), strict=True)
+    return [(int(a), int(b)) for a, b in chosen if allowed[a, b]]
 
 
-def iou(a: Array, b: Array) -> Array:
-    """Intersection over union of boxes a (A, 4) and b (B, 4), x0, y0, x1, y1 -> (A, B)."""
-    corner0 = np.maximum(a[:, None, :2], b[:, :2])
-    corner1 = np.minimum(a[:, None, 2:], b[:, 2:])
-    both = (corner1 - corner0).clip(0).prod(2)
-    each = (a[:, 2:] - a[:, :2]).clip(0).prod(1)[:, None] + (b[:, 2:] - b[:, :2]).clip(0).prod(1)
-    return np.asarray(both / np.maximum(each - both, 1e-9))
-
-
-def inside(boxes: Array) -> Array:
-    """Share of the smaller box of each pair that lies in the larger one: boxes (N, 4) -> (N, N)."""
-    corner0 = np.maximum(boxes[:, None, :2], boxes[:, :2])
-    corner1 = np.minimum(boxes[:, None, 2:], boxes[:, 2:])
-    area = (boxes[:, 2:] - boxes[:, :2]).clip(1e-6).prod(1)
-    return np.asarray((corner1 - corner0).clip(0).prod(2) / np.minimum(area[:, None], area))
-
-
-def pairwise_oks(a: Array, b: Array, weight_a: Array, weight_b: Array, area: Array) -> Array:
-    """Object keypoint similarity of every pair of poses, each joint counted as far as both poses trust it.
-
-    Args:
-        a: (A, K, 2) px.
-        b: (B, K, 2) px.
-        weight_a: (A, K) trust in the joints of a, > 0.
-        weight_b: (B, K) trust in the joints of b, > 0.
-        area: (A, B) or (A, 1) person areas, px^2.
-    Returns: (A, B) in [0, 1].
-    """
-    weight = np.sqrt(weight_a[:, None] * weight_b)  # (A, B, K)
-    joints = oks(a[:, None], b, np.broadcast_to(area, weight.shape[:2]))
-    return np.asarray((joints * weight).sum(2) / np.maximum(weight.sum(2), 1e-9))
-
-
-def _observe(track: _Track | None, number: int, poses: Poses, row: int) -> _Track:
+def _observe(track: _Track | None, number: int, poses: Poses, row: int, weight: Array) -> _Track:
     """The track after seeing row `row`: pose and box replaced, velocity nudged towards the measured one."""
     xy, box = poses.xy[row].astype(np.float64), poses.boxes[row].astype(np.float64)
-    weight = _weights(poses)[row]
-    velocity, born = np.zeros(2), poses.pts
+    velocity, born, side, met = np.zeros(2), poses.pts, float((box[2:] - box[:2]).max()), None
     if track is not None:
-        born, dt = track.born, max(poses.pts - track.t, 1e-3)
-        trust = weight * track.weight
+        met, born, dt = track.met, track.born, max(poses.pts - track.t, 1e-3)
+        trust = np.sqrt(weight * track.weight)
         measured = ((xy - track.xy) * trust[:, None]).sum(0) / trust.sum() / dt
         first = track.born == track.t
-        gain = 1.0 if first else 1 - np.exp(-dt / REST)
+        gain = (1.0 if first else 1 - np.exp(-dt / REST)) * min(1.0, trust.mean() / TRUSTED)
         velocity = track.velocity + gain * (measured - track.velocity)
+        side = max(side, track.side * float(np.exp(-dt / SHRINK)))
     if track is None or not poses.box_from or poses.box_from[row] != "tracker":
         joints = weight >= SEEN_THR if (weight >= SEEN_THR).sum() >= 3 else np.ones(len(xy), np.bool_)
         margins = _margins(xy[joints], box)
     else:
         joints, margins = track.joints, track.margins
     score = float(poses.box_scores[row])
-    return _Track(number, xy, weight, box, score, poses.pts, born, velocity, joints, margins)
+    return _Track(number, xy, weight, box, score, poses.pts, born, side, velocity, joints, margins, met)
 
 
 def _span(points: Array) -> tuple[Array, Array]:
     """(4,) bounding box of points (J, 2), and (4,) its width, height, width, height, at least a pixel."""
     span = np.concatenate([points.min(0), points.max(0)])
-    return span, np.tile((span[2:] - span[:2]).clip(1.0), 2)
+    return span, np.maximum(span[[2, 3, 2, 3]] - span[[0, 1, 0, 1]], 1.0)
 
 
 def _margins(points: Array, box: Array) -> Array:
@@ -254,29 +269,3 @@ def _carried(track: _Track) -> Array:
     """The box that lies around the joints now as the detector's box lay around them when it last ran."""
     span, unit = _span(track.xy[track.joints])
     return span + track.margins * unit
-
-
-def _weights(poses: Poses) -> Array:
-    """(N, K) trust in each joint, never quite 0, so that people with no sure joint can still be compared."""
-    if poses.scores is None:
-        return np.ones(poses.xy.shape[:2])
-    return np.nan_to_num(poses.scores.astype(np.float64)).clip(0, 1) + 0.02
-
-
-def _areas(boxes: npt.NDArray[np.floating]) -> Array:
-    """(N,) person areas of boxes (N, 4), px^2; at least one pixel."""
-    return np.asarray(BODY_SHARE * (boxes[:, 2:] - boxes[:, :2]).clip(1.0).prod(1), np.float64)
-
-
-def _take(poses: Poses, rows: npt.NDArray[np.int64]) -> Poses:
-    """The given rows of `poses`."""
-    if len(rows) == len(poses):
-        return poses
-    return dataclasses.replace(
-        poses,
-        xy=frozen(poses.xy[rows]),
-        scores=None if poses.scores is None else frozen(poses.scores[rows]),
-        boxes=frozen(poses.boxes[rows]),
-        box_scores=frozen(poses.box_scores[rows]),
-        box_from=tuple(poses.box_from[r] for r in rows) if poses.box_from else (),
-    )

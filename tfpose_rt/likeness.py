@@ -1,0 +1,136 @@
+"""How alike boxes and poses are; which poses of a frame show one person twice, and which show anybody. numpy only."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+
+from tfpose_rt.records import Poses, frozen
+from tfpose_rt.skeleton import oks
+
+Array = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Rows = npt.NDArray[np.int64]
+
+SURE = 0.5  # detector score from which a box is a person whatever its joints say
+FOUND = 0.35  # mean joint score from which a weaker box is one
+SAME_PERSON = 0.85  # OKS from which two poses of one frame are one person found twice
+NESTED = 0.85  # share of the smaller box inside the larger one from which it may hold a part of the same person
+SAME_NESTED = 0.6  # OKS from which it does: the part's missing joints are guesses, so less than SAME_PERSON is asked
+SAME_COVER, SAME_KNOWN = 0.5, 0.4  # IoU, or OKS, from which a nested box is a part of a person known before it
+BODY_SHARE = 0.53  # person area / box area, COCO's usual stand-in for the mask
+
+
+def distinct(poses: Poses) -> Rows:
+    """Rows of `poses` that are different people, ascending.
+
+    Of two that are alike the better one stays; so it does where a second box holds only a part (the upper half, say)
+    of the same person. A child before an adult has joints of its own, and stays.
+    """
+    worth = poses.box_scores.astype(np.float64) + mean_scores(poses)
+    trust, areas, xy = weights(poses), person_areas(poses.boxes), poses.xy.astype(np.float64)
+    alike = pairwise_oks(xy, xy, trust, trust, np.minimum(areas[:, None], areas))
+    part = pairwise_oks(xy, xy, trust, trust, np.maximum(areas[:, None], areas))
+    boxes = poses.boxes.astype(np.float64)
+    same = (alike >= SAME_PERSON) | ((inside(boxes, boxes) >= NESTED) & (part >= SAME_NESTED))
+    kept: list[int] = []
+    for row in np.argsort(-worth, kind="stable"):
+        if not same[row, kept].any():
+            kept.append(int(row))
+    return np.array(sorted(kept), np.int64)
+
+
+def convincing(poses: Poses) -> Bools:
+    """(N,) whether each is a person on the strength of this frame alone.
+
+    A sure box is; a weak one is if its joints were found too, which those of a ball, a bag or a dog are not.
+    """
+    if poses.scores is None:
+        return np.ones(len(poses), np.bool_)
+    return np.asarray((poses.box_scores >= SURE) | (mean_scores(poses) >= FOUND))
+
+
+def repeats(poses: Poses, rows: Rows, known: Rows) -> Bools:
+    """(len(rows),) which rows show a part, or the whole once more, of a person who is among `known` already.
+
+    Asked of newcomers only, and so less strict than `distinct`: nobody turns up within the outline of another.
+    """
+    if not len(rows) or not len(known):
+        return np.zeros(len(rows), np.bool_)
+    boxes, areas, xy, trust = poses.boxes.astype(np.float64), person_areas(poses.boxes), poses.xy, weights(poses)
+    part = pairwise_oks(xy[rows], xy[known], trust[rows], trust[known], np.maximum(areas[rows, None], areas[known]))
+    nested = inside(boxes[rows], boxes[known]) >= NESTED
+    alike = (iou(boxes[rows], boxes[known]) >= SAME_COVER) | (part >= SAME_KNOWN)
+    return np.asarray((nested & alike).any(1))
+
+
+def iou(a: Array, b: Array) -> Array:
+    """Intersection over union of boxes a (A, 4) and b (B, 4), x0, y0, x1, y1 -> (A, B)."""
+    both = overlap(a[:, None], b)
+    return np.asarray(both / np.maximum(area(a)[:, None] + area(b) - both, 1e-9))
+
+
+def inside(a: Array, b: Array) -> Array:
+    """Share of the smaller box of each pair that lies in the larger one: boxes (A, 4), (B, 4) -> (A, B)."""
+    return np.asarray(overlap(a[:, None], b) / np.minimum(area(a)[:, None], area(b)))
+
+
+def overlap(a: Array, b: Array) -> Array:
+    """Area that boxes a (..., 4) and b (..., 4) have in common, pair by pair as they broadcast -> (...), px^2."""
+    return np.asarray((np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])).clip(0).prod(-1))
+
+
+def area(boxes: Array) -> Array:
+    """Area of boxes (..., 4) -> (...), px^2; never 0."""
+    return np.asarray((boxes[..., 2:] - boxes[..., :2]).clip(1e-3).prod(-1))
+
+
+def pairwise_oks(
+    a: npt.NDArray[np.floating], b: npt.NDArray[np.floating], weight_a: Array, weight_b: Array, area: Array
+) -> Array:
+    """Object keypoint similarity of every pair of poses, each joint counted as far as both poses trust it.
+
+    Args:
+        a: (A, K, 2) px.
+        b: (B, K, 2) px.
+        weight_a: (A, K) trust in the joints of a, > 0.
+        weight_b: (B, K) trust in the joints of b, > 0.
+        area: (A, B) or (A, 1) person areas, px^2.
+    Returns: (A, B) in [0, 1].
+    """
+    weight = np.sqrt(weight_a[:, None] * weight_b)  # (A, B, K)
+    joints = oks(a[:, None], b, np.broadcast_to(area, weight.shape[:2]))
+    return np.asarray((joints * weight).sum(2) / np.maximum(weight.sum(2), 1e-9))
+
+
+def mean_scores(poses: Poses) -> Array:
+    """(N,) mean joint score; 0 where the model gives none."""
+    return np.zeros(len(poses)) if poses.scores is None else poses.scores.mean(1, dtype=np.float64)
+
+
+def weights(poses: Poses) -> Array:
+    """(N, K) trust in each joint, never quite 0, so that people with no sure joint can still be compared."""
+    if poses.scores is None:
+        return np.ones(poses.xy.shape[:2])
+    return np.asarray(np.fmin(np.fmax(poses.scores, 0.0), 1.0), np.float64) + 0.02  # fmax: not a number counts as 0
+
+
+def person_areas(boxes: npt.NDArray[np.floating]) -> Array:
+    """(N,) person areas of boxes (N, 4), px^2; at least one pixel."""
+    return np.asarray(BODY_SHARE * (boxes[:, 2:] - boxes[:, :2]).clip(1.0).prod(1), np.float64)
+
+
+def take(poses: Poses, rows: Rows) -> Poses:
+    """The given rows of `poses`, without ids."""
+    if len(rows) == len(poses):
+        return poses
+    return dataclasses.replace(
+        poses,
+        xy=frozen(poses.xy[rows]),
+        scores=None if poses.scores is None else frozen(poses.scores[rows]),
+        boxes=frozen(poses.boxes[rows]),
+        box_scores=frozen(poses.box_scores[rows]),
+        box_from=tuple(poses.box_from[r] for r in rows) if poses.box_from else (),
+    )
