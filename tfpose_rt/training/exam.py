@@ -186,8 +186,8 @@ def as_results(said: Answers, image_ids: Sequence[int], people: npt.NDArray[Any]
 
 def one_each(said: Answers, boxes: Any, trust: Any, picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     """Rows of different people: a second skeleton on the same person is left out, as it is in videos."""
+    from tfpose_rt.likeness import distinct
     from tfpose_rt.records import Poses, frozen
-    from tfpose_rt.track import distinct
 
     poses = Poses(
         xy=frozen(said.xy), scores=frozen(said.scores), boxes=frozen(np.asarray(boxes, np.float32)),
