@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from known_people import INFO, SUMMARY, header, results
@@ -179,3 +180,19 @@ def test_data_on_standard_output(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 1 + 7 + 1
     assert '"type":"header"' in lines[0]
+
+
+def test_text_reaches_the_disk_with_the_first_write_after_a_second(tmp_path, monkeypatch):
+    """What a killed program keeps: no more may wait in its memory than a second's worth."""
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(parts, "time", clock)
+    file = parts.PartFile(tmp_path / "a.jsonl")
+    for clock.now, text, seen in (
+        (0.9, "a\n", ""),
+        (1.0, "b\n", "a\nb\n"),
+        (1.9, "c\n", "a\nb\n"),
+        (2.0, "d\n", "a\nb\nc\nd\n"),
+    ):
+        file.write(text)
+        assert (tmp_path / "a.jsonl.part").read_text() == seen
+    file.abort()
