@@ -23,7 +23,6 @@ NEAR_GATE = 0.6  # least share of the smaller box that lies within the other's r
 REACH, LEAP = 0.1, 0.2  # reach beyond the box, in its longer side: of what is hardly found, and of a person
 LEAP_GROWTH = 0.5  # more reach per s unseen, of a person surely found
 REST = 0.25  # s, time constant of the velocity estimate: two strides of jitter, not one
-TRUSTED = 0.6  # mean joint score from which a pose tells how fast its person moves
 SHRINK = 5.0  # s, time constant with which a person's size is forgotten while only a part shows
 HORIZON = 1.0  # s, nobody is trusted to walk straight on for longer
 SEEN_THR = 0.2  # score from which a joint takes part in a carried box
@@ -239,10 +238,10 @@ def _observe(track: _Track | None, number: int, poses: Poses, row: int, weight: 
     velocity, born, side, met = np.zeros(2), poses.pts, float((box[2:] - box[:2]).max()), None
     if track is not None:
         met, born, dt = track.met, track.born, max(poses.pts - track.t, 1e-3)
-        trust = np.sqrt(weight * track.weight)
+        trust = weight * track.weight
         measured = ((xy - track.xy) * trust[:, None]).sum(0) / trust.sum() / dt
         first = track.born == track.t
-        gain = (1.0 if first else 1 - np.exp(-dt / REST)) * min(1.0, trust.mean() / TRUSTED)
+        gain = 1.0 if first else 1 - np.exp(-dt / REST)
         velocity = track.velocity + gain * (measured - track.velocity)
         side = max(side, track.side * float(np.exp(-dt / SHRINK)))
     if track is None or not poses.box_from or poses.box_from[row] != "tracker":
