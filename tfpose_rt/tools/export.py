@@ -172,11 +172,15 @@ def told(made: Exported) -> dict[str, Any]:
     """The summary's rows: what it is, its input, its licence, how far it is from torch."""
     facts = made.facts
     w, h = json.loads(facts["input_size"])
-    free = {"none": "one picture", "batch": "any number of pictures", "size": "any number of pictures of any size"}
+    shape = {
+        "none": f"{w}x{h}, one picture",
+        "batch": f"{w}x{h}, any number of pictures",
+        "size": "any multiple of 32 a side, any number of pictures",
+    }
     kind, what = ("pose model", "crops") if facts["kind"] == "pose" else ("detector", "frames")
     rows = {
         "model": f"{facts['name']}, a {kind}, {facts['precision']}",
-        "input": f"{w}x{h} RGB, {free[facts['free']]}",
+        "input": f"RGB, {shape[facts['free']]}",
         "licence": facts["licence"],
         "difference": "not looked for",
     }
