@@ -15,7 +15,7 @@ Bools = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int64]
 
 SURE = 0.5  # detector score from which a box is a person whatever its joints say
-FOUND = 0.35  # mean joint score from which a weaker box is one
+FOUND = 0.3  # mean joint score from which a weaker box is one: what is less is hardly drawn
 SAME_PERSON = 0.85  # OKS from which two poses of one frame are one person found twice
 NESTED = 0.85  # share of the smaller box inside the larger one from which it may hold a part of the same person
 SAME_NESTED = 0.6  # OKS from which it does: the part's missing joints are guesses, so less than SAME_PERSON is asked
