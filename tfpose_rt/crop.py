@@ -70,6 +70,11 @@ def invert(matrices: npt.ArrayLike) -> Array:
     return np.concatenate((linear, -(linear @ matrices[..., 2:])), -1)
 
 
+def scale_of(matrices: npt.ArrayLike) -> Array:
+    """Crop px per source px of crops (..., 2, 3) that stretch nobody -> (...)."""
+    return np.asarray(np.sqrt(np.abs(np.linalg.det(np.asarray(matrices, np.float64)[..., :2]))))
+
+
 def apply(matrices: npt.ArrayLike, points: npt.ArrayLike) -> Array:
     """Carry points: matrices (..., 2, 3), points (..., K, 2) -> (..., K, 2)."""
     matrices, points = np.asarray(matrices, np.float64), np.asarray(points, np.float64)
@@ -94,7 +99,7 @@ def warp(
         border: OpenCV's border mode.
     Returns: (H, W, 3) uint8.
     """
-    shrink = int(1 / np.sqrt(abs(np.linalg.det(matrix[:, :2]))))  # picture px per crop px, rounded down
+    shrink = int(1 / scale_of(matrix))  # picture px per crop px, rounded down
     if shrink >= 2:
         image, matrix = _shrink(image, matrix, size, shrink)
     return cv2.warpAffine(  # type: ignore[return-value]

@@ -29,7 +29,7 @@ class PoseEstimator:
 
     One estimator is for one thread. Attributes: `device`, `device_reason`, `engine`, `engine_reason`, `kernel`,
     `kernel_reason`, `precision`, `model` and `detector` (what they are, as the recording's header names them),
-    `score_kind`.
+    `score_kind`, `error_kind`.
     """
 
     def __init__(self, run: RunConfig | None = None, **options: Any) -> None:
@@ -66,6 +66,7 @@ class PoseEstimator:
         self._net = self._net.to(self.device, memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]
         self.detector = {"name": self._detector.name, "sha256": self._detector.sha256}
         self.score_kind = "calibrated" if metadata.get("calibrated") else "raw"
+        self.error_kind = "calibrated" if metadata.get("errors_fitted") else "raw"
         self.times = {"detect": 0.0, "crop": 0.0, "pose": 0.0}  # s, of the last call
 
     def _open_networks(self, weights: Path) -> EngineChoice:
@@ -133,17 +134,17 @@ class PoseEstimator:
         """
         counts = [len(d) for d in people]
         xy = np.zeros((sum(counts), self._net.config.keypoints, 2), np.float32)
-        scores = np.zeros(xy.shape[:2], np.float32)
+        scores, errors = np.zeros((2, *xy.shape[:2]), np.float32)
         self.times["crop"] = self.times["pose"] = 0.0
         owners = np.repeat(np.arange(len(images)), counts)
         boxes = np.concatenate([d.boxes for d in people]) if people else np.zeros((0, 4), np.float32)
         for first in range(0, len(owners), self.run.pose_batch):
             part = slice(first, first + self.run.pose_batch)
-            xy[part], scores[part] = self._regress([images[i] for i in owners[part]], boxes[part])
+            xy[part], scores[part], errors[part] = self._regress([images[i] for i in owners[part]], boxes[part])
         ends = np.cumsum(counts)
         word: BoxFrom = box_from or self._detector.box_from
         return [
-            self._record(xy[end - n : end], scores[end - n : end], found, word, image)
+            self._record(xy[end - n : end], scores[end - n : end], errors[end - n : end], found, word, image)
             for end, n, found, image in zip(ends, counts, people, images, strict=True)
         ]
 
@@ -173,40 +174,41 @@ class PoseEstimator:
 
         return open_stream(source, self)
 
-    def _regress(self, images: list[Image], boxes: npt.NDArray[np.float32]) -> tuple[Any, Any]:
-        """One batch of crops: boxes (N, 4) -> xy (N, K, 2) px of the pictures, scores (N, K)."""
-        from tfpose_rt.crop import apply, crop_matrix, fit_box, invert, warp
+    def _regress(self, images: list[Image], boxes: npt.NDArray[np.float32]) -> tuple[Any, Any, Any]:
+        """One batch of crops: boxes (N, 4) -> xy (N, K, 2) px of the pictures, scores (N, K), errors (N, K) px."""
+        from tfpose_rt.crop import apply, crop_matrix, fit_box, invert, scale_of, warp
 
         began = time.perf_counter()
         matrices = crop_matrix(fit_box(boxes, self.crop_size), self.crop_size)
         crops = np.stack([warp(image, m, self.crop_size) for image, m in zip(images, matrices, strict=True)])
         between = time.perf_counter()
         if self._compiled is not None:
-            points, scores = self._compiled(crops)
+            points, scores, errors = self._compiled(crops)
         else:
-            points, scores = self._run_torch(crops)
+            points, scores, errors = self._run_torch(crops)
         self.times["crop"] += between - began
         self.times["pose"] += time.perf_counter() - between
-        return apply(invert(matrices), points * np.array(self.crop_size, np.float64) - 0.5).astype(np.float32), scores
+        xy = apply(invert(matrices), points * np.array(self.crop_size, np.float64) - 0.5).astype(np.float32)
+        return xy, scores, errors / scale_of(matrices)[:, None]
 
-    def _run_torch(self, crops: Image) -> tuple[Any, Any]:
-        """(N, H, W, 3) uint8 BGR -> keypoints (N, K, 2) in 0..1 of the crop, scores (N, K), float32."""
+    def _run_torch(self, crops: Image) -> tuple[Any, Any, Any]:
+        """(N, H, W, 3) uint8 BGR -> keypoints (N, K, 2) in 0..1 of the crop, scores and errors (N, K), float32."""
         import torch
 
         with torch.inference_mode(), torch.autocast(self.device.type, self._dtype, self.precision != "fp32"):
             batch = torch.from_numpy(crops).to(self.device, non_blocking=True)
             rgb = batch.permute(0, 3, 1, 2).flip(1).float().div_(255).contiguous(memory_format=torch.channels_last)
-            points, scores = self._net(rgb)
-            return points.float().cpu().numpy(), scores.float().cpu().numpy()
+            points, scores, errors = (t.float().cpu().numpy() for t in self._net(rgb))
+            return points, scores, errors
 
-    def _record(self, xy: Any, scores: Any, found: Detections, word: BoxFrom, image: Image) -> Poses:
+    def _record(self, xy: Any, scores: Any, errors: Any, found: Detections, word: BoxFrom, image: Image) -> Poses:
         boxes, box_scores = found.boxes, found.scores
         if not self.run.full_precision:
-            xy, boxes = xy.round(2), boxes.round(2)
+            xy, boxes, errors = xy.round(2), boxes.round(2), errors.round(2)
             scores, box_scores = scores.round(4), box_scores.round(4)
         return Poses(
             xy=frozen(xy), scores=frozen(scores), boxes=frozen(boxes), box_scores=frozen(box_scores),
-            box_from=(word,) * len(xy), size=(image.shape[1], image.shape[0]),
+            errors=frozen(errors), box_from=(word,) * len(xy), size=(image.shape[1], image.shape[0]),
         )  # fmt: skip
 
 

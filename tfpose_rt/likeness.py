@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import numpy.typing as npt
 
-from tfpose_rt.records import Poses, frozen
+from tfpose_rt.records import Poses
 from tfpose_rt.skeleton import oks
 
 Array = npt.NDArray[np.float64]
@@ -120,17 +118,3 @@ def weights(poses: Poses) -> Array:
 def person_areas(boxes: npt.NDArray[np.floating]) -> Array:
     """(N,) person areas of boxes (N, 4), px^2; at least one pixel."""
     return np.asarray(BODY_SHARE * (boxes[:, 2:] - boxes[:, :2]).clip(1.0).prod(1), np.float64)
-
-
-def take(poses: Poses, rows: Rows) -> Poses:
-    """The given rows of `poses`, without ids."""
-    if len(rows) == len(poses):
-        return poses
-    return dataclasses.replace(
-        poses,
-        xy=frozen(poses.xy[rows]),
-        scores=None if poses.scores is None else frozen(poses.scores[rows]),
-        boxes=frozen(poses.boxes[rows]),
-        box_scores=frozen(poses.box_scores[rows]),
-        box_from=tuple(poses.box_from[r] for r in rows) if poses.box_from else (),
-    )

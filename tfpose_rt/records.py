@@ -6,7 +6,7 @@ Coordinates are pixels of the upright frame, x right, y down; (0, 0) is the CENT
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -113,6 +113,8 @@ class Poses:
         box_from: N times "detector", "tracker" or "full".
         new: (N,) bool, first sight of this id.
         xy_smooth: (N, K, 2) float32, only when smoothing is on; `xy` stays raw.
+        errors: (N, K) float32 px, how far `xy` is expected to be from the true place: half of the joints lie within;
+            None where the model does not say.
     """
 
     xy: Float
@@ -126,10 +128,19 @@ class Poses:
     box_from: Sequence[BoxFrom] = ()
     new: npt.NDArray[np.bool_] | None = None
     xy_smooth: Float | None = None
+    errors: Float | None = None
 
     def __len__(self) -> int:
         """The number of people."""
         return len(self.xy)
+
+    def take(self, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_] | Sequence[int]) -> Poses:
+        """The people of those rows, numbers in their order or a mask (N,)."""
+        chosen = np.arange(len(self))[np.asarray(rows) if len(rows) else np.zeros(0, np.int64)]
+        each = ("xy", "scores", "boxes", "box_scores", "ids", "new", "xy_smooth", "errors")
+        arrays = {name: getattr(self, name) for name in each}
+        kept: dict[str, Any] = {n: frozen(a[chosen], a.dtype) for n, a in arrays.items() if a is not None}
+        return replace(self, box_from=tuple(self.box_from[i] for i in chosen) if self.box_from else (), **kept)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,6 +65,8 @@ SIGMAS: npt.NDArray[np.float64] = np.array([
     0.107, 0.107, 0.087, 0.087, 0.089, 0.089,
 ])  # fmt: skip
 
+MASK_SHARE = 0.53  # a person's area in a box, where no mask is at hand: mean of COCO's labels
+
 # Okabe-Ito colours, safe for colour-blind viewers: the person's left, right and middle. BGR, as OpenCV draws.
 LEFT_BGR, RIGHT_BGR, MIDDLE_BGR = (0, 159, 230), (178, 114, 0), (66, 228, 240)
 
@@ -89,7 +91,28 @@ def oks(a: npt.NDArray[Any], b: npt.NDArray[Any], area: npt.NDArray[Any] | float
         area: (...) person area in square pixels (COCO's mask area, or 0.53 x box area).
     Returns: (..., K) in [0, 1]; their mean over labelled joints is COCO's OKS.
     """
-    squared = ((np.asarray(a, np.float64) - b) ** 2).sum(-1)
+    return _similarity(((np.asarray(a, np.float64) - b) ** 2).sum(-1), area)
+
+
+def person_score(
+    scores: npt.NDArray[Any], errors: npt.NDArray[Any], boxes: npt.NDArray[Any]
+) -> npt.NDArray[np.float64]:
+    """How good a person's skeleton is to be expected: the OKS its joints have if each is as far off as its error says.
+
+    Args:
+        scores: (..., K) in [0, 1]; joints that are likely not there count little.
+        errors: (..., K) expected distances from the true places, px.
+        boxes: (..., 4) x0, y0, x1, y1 px.
+    Returns: (...) in [0, 1].
+    """
+    sides = np.asarray(boxes, np.float64)[..., 2:] - np.asarray(boxes, np.float64)[..., :2]
+    expected = _similarity(np.asarray(errors, np.float64) ** 2, MASK_SHARE * sides.prod(-1))
+    weight = np.asarray(scores, np.float64) + 1e-9
+    return np.asarray((expected * weight).sum(-1) / weight.sum(-1))
+
+
+def _similarity(squared: npt.NDArray[np.float64], area: npt.NDArray[Any] | float) -> npt.NDArray[np.float64]:
+    """OKS of joints from their squared distances (..., K), square px."""
     falloff = sigmas(squared.shape[-1])
     variance = (2 * falloff) ** 2 * 2 * (np.asarray(area, np.float64)[..., None] + np.spacing(1))
     return np.asarray(np.exp(-squared / variance))

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from tfpose_rt import likeness
-from tfpose_rt.likeness import SURE, Array, Bools, Rows, take, weights
+from tfpose_rt.likeness import SURE, Array, Bools, Rows, weights
 from tfpose_rt.records import Detections, Float, Poses, frozen
 
 GATE, WEAK_GATE = 0.1, 0.3  # least similarity (mean of IoU and OKS) of a pair, in the first and the second round
@@ -85,7 +85,7 @@ class Tracker:
             is kept once, with the better score, and what looks like nobody and continues nobody is passed over
             (its box is in `doubtful` until the next frame).
         """
-        poses = take(poses, likeness.distinct(poses))
+        poses = poses.take(likeness.distinct(poses))
         last = self._time
         self._rescale(poses.size)
         self._expire(poses.pts)
@@ -104,7 +104,7 @@ class Tracker:
         self._untangle(poses, ids)
         kept = np.flatnonzero(ids >= 0)
         self.doubtful = frozen(poses.boxes[ids < 0])
-        poses, ids, new = take(poses, kept), ids[kept], new[kept]
+        poses, ids, new = poses.take(kept), ids[kept], new[kept]
         known = {t.id: t for t in self._tracks}
         trust = weights(poses)
         seen = {int(i): _observe(known.get(int(i)), int(i), poses, row, trust[row]) for row, i in enumerate(ids)}

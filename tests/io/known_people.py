@@ -10,12 +10,15 @@ INFO = StreamInfo(kind="file", name="clip one.mp4", size=(640, 480), fps=30.0, f
 SUMMARY = {"complete": True, "ended": "eof", "frames": 5, "exit_code": 0}
 
 
-def header(info=INFO):
-    return build_header(info, RunConfig(), model={"name": "n", "sha256": "ab", "input": [192, 256]})
+def header(info=INFO, **more):
+    return build_header(info, RunConfig(), model={"name": "n", "sha256": "ab", "input": [192, 256]}, **more)
 
 
-def poses(ids, frame=0, pts=0.0, *, scores=True, track=True):
-    """Person i has joint k at (100 i + k + 0.25, 200 + k + 0.5), score 0.5 + k / 100; a box 10 px around."""
+def poses(ids, frame=0, pts=0.0, *, scores=True, track=True, errors=False):
+    """Person i has joint k at (100 i + k + 0.25, 200 + k + 0.5), score 0.5 + k / 100; a box 10 px around.
+
+    Its error, where errors are asked for, is i + k / 4 px.
+    """
     n, k = len(ids), np.arange(17)
     xy = np.array([np.column_stack((100 * i + k + 0.25 + frame, 200 + k + 0.5)) for i in ids], np.float32)
     return Poses(
@@ -23,6 +26,7 @@ def poses(ids, frame=0, pts=0.0, *, scores=True, track=True):
         scores=np.tile((0.5 + k / 100).astype(np.float32), (n, 1)) if scores else None,
         boxes=np.array([[100 * i - 10 + frame, 190, 100 * i + 26 + frame, 226] for i in ids], np.float32).reshape(n, 4),
         box_scores=np.full(n, 0.8, np.float32),
+        errors=np.array([i + k / 4 for i in ids], np.float32).reshape(n, 17) if errors else None,
         ids=np.array(ids, np.int64) if track else None,
         frame=frame, pts=pts, size=(640, 480), box_from=("detector",) * n, new=np.zeros(n, bool),
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from tfpose_rt.io.coco import coco_sink
 from tfpose_rt.io.openpose import LAYOUTS, OpenPoseSink
 from tfpose_rt.io.parts import SinkOptions
 from tfpose_rt.io.trc import MARKERS, trc_sink
+from tfpose_rt.skeleton import SIGMAS
 
 
 def write(sink, items=None):
@@ -50,6 +52,14 @@ def test_coco_boxes_count_from_the_edge_and_scores_over_a_fifth_only(tmp_path):
     assert person["bbox"] == [91.5, 190.5, 36.0, 36.0]
     assert person["score"] == 0.4
     assert "track_id" not in person
+
+
+def test_a_coco_score_is_the_detectors_times_the_oks_to_be_expected(tmp_path):
+    """Errors of twice a joint's falloff times the root of the area, 0.53 x 36 x 36: every OKS is exp(-1 / 2)."""
+    one = next(r for r in results() if r.frame == 1)
+    far = replace(one.poses, errors=(SIGMAS * np.sqrt(0.53) * 36 * 2).astype(np.float32)[None])  # exp(-1 / 2)
+    write(coco_sink(tmp_path / "clip.json", header()), [replace(one, poses=far)])
+    assert json.loads((tmp_path / "clip.json").read_text())[0]["score"] == pytest.approx(0.8 * np.exp(-0.5), abs=1e-3)
 
 
 def test_openpose_names_fields_and_order(tmp_path):

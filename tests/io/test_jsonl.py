@@ -1,5 +1,6 @@
 """The master format: its exact text, its schema, and what a reader does with a file that was cut short."""
 
+import dataclasses
 import io
 import json
 from importlib.resources import files
@@ -15,7 +16,7 @@ from tfpose_rt.config import RunConfig
 from tfpose_rt.errors import InputError
 from tfpose_rt.io.jsonl import JsonlSink, Recording, build_header, read_results
 from tfpose_rt.io.parts import PartFile, Resume, SinkOptions
-from tfpose_rt.io.record_json import dumps, poses_of, record_of
+from tfpose_rt.io.record_json import dumps, poses_of, record_of, result_of
 from tfpose_rt.records import Event, Gap, Poses, Result, Segment, StreamInfo
 
 INFO = StreamInfo(kind="file", name="clip.mp4", size=(640, 480), fps=30.0, frames=3, duration=0.1, codec="h264")
@@ -60,6 +61,27 @@ def test_a_person_is_written_in_the_order_and_with_the_decimals_of_the_format():
              '"keypoints":[[10.13,20.0,0.5],[0.0,0.0,0.5],')  # fmt: skip
     assert line.startswith(start)
     assert line.endswith('[0.0,0.0,0.5]],"new":true}]}')
+
+
+def test_errors_are_written_and_read_and_obey_the_schema():
+    one = dataclasses.replace(poses(2, 1, 0.03), errors=np.arange(34, dtype=np.float32).reshape(2, 17) / 4)
+    record = record_of(Result(frame=1, pts=0.03, poses=one))
+    assert record["persons"][1]["errors"][:3] == [4.25, 4.5, 4.75]
+    schema().validate(record)
+    np.testing.assert_array_equal(result_of(record, (640, 480)).poses.errors, one.errors)
+    assert result_of(record_of(Result(poses=poses(2))), (640, 480)).poses.errors is None
+
+
+def test_people_are_taken_with_all_that_is_theirs():
+    three = dataclasses.replace(poses(3, smooth=True), errors=np.arange(51, dtype=np.float32).reshape(3, 17))
+    for rows in ([2, 0], np.array([2, 0]), np.array([True, False, True])):
+        some, order = three.take(rows), [0, 2] if isinstance(rows, np.ndarray) and rows.dtype == bool else [2, 0]
+        for name in ("xy", "scores", "boxes", "box_scores", "ids", "new", "xy_smooth", "errors"):
+            np.testing.assert_array_equal(getattr(some, name), getattr(three, name)[order])
+        assert some.box_from == ("detector",) * 2
+        assert not some.xy.flags.writeable
+    assert len(three.take([])) == 0
+    assert three.take([]).xy.shape == (0, 17, 2)
 
 
 def test_every_kind_of_record_obeys_the_schema(tmp_path):

@@ -12,7 +12,7 @@ from known_people import INFO, SUMMARY, header, poses, results
 from tfpose_rt.errors import InputError, UsageError
 from tfpose_rt.io.parquet import parquet_sink, read_parquet
 from tfpose_rt.io.parts import Resume, SinkOptions
-from tfpose_rt.io.tables import LONG, WIDE, CsvSink, read_csv
+from tfpose_rt.io.tables import ERRORS, LONG, WIDE, CsvSink, read_csv
 from tfpose_rt.records import Result
 from tfpose_rt.skeleton import NAMES
 
@@ -167,3 +167,43 @@ def test_full_precision_keeps_every_digit(tmp_path):
     one = Result(poses=type(odd)(xy=xy, scores=odd.scores, boxes=odd.boxes, box_scores=odd.box_scores, ids=odd.ids))
     write(CsvSink(tmp_path / "a.csv", header(), SinkOptions(full_precision=True)), [one])
     assert np.float32(pd.read_csv(tmp_path / "a.csv").nose_x[0]) == xy[0, 0, 0]
+
+
+def test_errors_stand_behind_all_other_columns(tmp_path):
+    """Joint k of person i has the error i + k / 4: the right wrist (10) of person 2 has 4.5 px."""
+    path = tmp_path / "clip.csv"
+    write(CsvSink(path, header(error_kind="calibrated")), results(errors=True))
+    table = pd.read_csv(path)
+    assert tuple(table.columns) == (*WIDE, *ERRORS)
+    assert table[(table.frame == 2) & (table.id == 2)].iloc[0].right_wrist_error == 4.5
+    assert table[table.frame == 0][list(ERRORS)].isna().all(axis=None)
+    again = [r.poses for r in read_csv(path)[1] if len(r.poses)]
+    for read, made in zip(again, (r.poses for r in results(errors=True) if r.poses), strict=True):
+        np.testing.assert_array_equal(read.errors, made.errors)
+
+
+def test_long_tables_have_an_error_a_row(tmp_path):
+    path = tmp_path / "clip.csv"
+    write(CsvSink(path, header(error_kind="raw"), SinkOptions(csv_layout="long")), results(errors=True))
+    table = pd.read_csv(path)
+    assert tuple(table.columns) == (*LONG, "error")
+    wrist = table[(table.frame == 3) & (table.keypoint == "right_wrist")].iloc[0]
+    assert (wrist.score, wrist.error) == (0.6, 4.5)
+    assert len(table) == 2 + 5 * 17
+
+
+def test_parquet_holds_errors_and_gives_them_back(tmp_path):
+    path = tmp_path / "clip.parquet"
+    write(parquet_sink(path, header(error_kind="calibrated")), results(errors=True))
+    table = pl.read_parquet(path)
+    assert tuple(table.columns) == (*WIDE, *ERRORS)
+    assert table.filter((pl.col("frame") == 2) & (pl.col("id") == 2))["right_wrist_error"].item() == 4.5
+    people = [r.poses for r in read_parquet(path)[1] if len(r.poses)]
+    np.testing.assert_array_equal(people[0].errors[0], 1 + np.arange(17) / 4)
+
+
+def test_shares_of_the_picture_come_without_errors(tmp_path):
+    """A distance in px has no one unit where x and y are counted in different ones."""
+    path = tmp_path / "clip.csv"
+    write(CsvSink(path, header(error_kind="calibrated"), SinkOptions(normalised=True)), results(errors=True))
+    assert tuple(pd.read_csv(path).columns) == WIDE

@@ -22,7 +22,7 @@ from tfpose_rt.records import Detections, Poses, frozen
 class StageEstimator:
     """`people` walkers side by side; each call of `poses` takes `delay` s."""
 
-    device, kernel, precision, score_kind = "cpu", "torch", "fp32", "raw"
+    device, kernel, precision, score_kind, error_kind = "cpu", "torch", "fp32", "raw", "none"
     engine, engine_reason = "torch", "a stand-in"
 
     def __init__(self, run: RunConfig | None = None, *, people: int = 2, delay: float = 0.0) -> None:

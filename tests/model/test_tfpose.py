@@ -42,7 +42,7 @@ def test_shapes_and_ranges(keypoints, start):
     config = dataclasses.replace(TINY, keypoints=keypoints, start=start)
     model = TFPose(config).eval()
     with torch.no_grad():
-        xy, scores = model(torch.rand(3, 3, 96, 64))
+        xy, scores, _ = model(torch.rand(3, 3, 96, 64))
         guesses = model.guesses(torch.rand(3, 3, 96, 64))
     assert xy.shape == (3, keypoints, 2)
     assert scores.shape == (3, keypoints)
@@ -56,7 +56,7 @@ def test_an_untrained_model_answers_its_start_pose():
     mean = torch.rand(17, 2) * 0.8 + 0.1
     model = TFPose(dataclasses.replace(TINY, start="mean"), mean).eval()
     with torch.no_grad():
-        xy, _ = model(torch.rand(2, 3, 96, 64))
+        xy, _, _ = model(torch.rand(2, 3, 96, 64))
     torch.testing.assert_close(xy, mean.clamp(EPS, 1 - EPS).expand(2, -1, -1), atol=1e-5, rtol=0)
 
 
@@ -107,6 +107,28 @@ def test_weights_carry_their_configuration(tmp_path):
     x = torch.rand(1, 3, 96, 64)
     with torch.no_grad():
         torch.testing.assert_close(again(x), model(x))
+
+
+def test_weights_from_before_errors_still_load(tmp_path):
+    from tfpose_rt.model.weights import read, write
+
+    save_model(tmp_path / "m.safetensors", TFPose(TINY), {})
+    tensors, metadata = read(tmp_path / "m.safetensors")
+    del tensors["error_scale"]
+    write(tmp_path / "old.safetensors", tensors, metadata)
+    assert load_model(tmp_path / "old.safetensors")[0].error_scale.tolist() == [1.0] * TINY.keypoints
+
+
+def test_an_error_is_the_scale_in_px_of_the_crop():
+    """Scales of 0.03 and 0.04 of a 64 x 96 crop are 1.92 and 3.84 px: 4.293 px together, times the joint's factor."""
+    model = TFPose(TINY).eval()
+    model.error_scale[2] = 0.5
+    told = model.guesses(torch.rand(1, 3, 96, 64))
+    sigma = torch.tensor([0.03, 0.04]).expand_as(told.sigma)
+    model.guesses = lambda _: told._replace(sigma=sigma)
+    errors = model(torch.zeros(1))[2]
+    torch.testing.assert_close(errors[0, 0], torch.tensor(4.2932), rtol=1e-4, atol=0)
+    torch.testing.assert_close(errors[0, 2], torch.tensor(2.1466), rtol=1e-4, atol=0)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\x80\x02not safetensors"])

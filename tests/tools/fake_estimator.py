@@ -13,7 +13,7 @@ from tfpose_rt.records import Detections, Poses
 class FakeEstimator:
     """Person p walks at its own speed and is away for a while every so often; everything follows from the frame."""
 
-    device, kernel, precision, score_kind = "cpu", "torch", "fp32", "raw"
+    device, kernel, precision, score_kind, error_kind = "cpu", "torch", "fp32", "raw", "none"
     engine, engine_reason = "torch", "a stand-in"
 
     def __init__(self, run=None, *, fail_at=None, seconds=0.0):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -372,3 +373,23 @@ def test_show_needs_a_screen_and_ends_with_the_window(tmp_path, monkeypatch, cap
     assert shown[0] > 5
     assert (Screen.polls, Screen.closed) == (3, 1)
     assert [p.name for p in tmp_path.iterdir()] == ["r.jsonl"]  # nothing is written unless -o asks
+
+
+def test_a_band_as_high_as_the_errors_lies_around_the_positions(tmp_path):
+    """Errors of 3 px: at 0.4 s all joints are at x = 124, so the band reaches from 121 to 127."""
+    items = []
+    for frame, pts in enumerate(TIMES):
+        one = person(np.tile([100 + 60 * pts, 50.0], (17, 1)), frame=frame, pts=pts)
+        items.append(replace(one, poses=replace(one.poses, errors=np.full((1, 17), 3, np.float32))))
+    motion = read_motion(write(tmp_path / "a.jsonl", items))
+    figure = plot(motion, "xy", joints="nose")
+    (band,) = [c for c in figure.axes[0].collections if len(c.get_paths())]
+    outline = band.get_paths()[0].vertices
+    assert sorted({round(float(y), 6) for x, y in outline if abs(x - 0.4) < 1e-9}) == [121.0, 127.0]
+    assert "half of such joints" in figure._supxlabel.get_text().replace("\n", " ")
+
+
+def test_a_recording_without_errors_has_no_band(tmp_path):
+    figure = plot(read_motion(walk(tmp_path / "a.jsonl")), "xy", joints="nose")
+    assert not figure.axes[0].collections
+    assert "half of such joints" not in figure._supxlabel.get_text().replace("\n", " ")

@@ -152,10 +152,9 @@ def a_look(*answers):
         for i in range(len(answers))
     ]  # fmt: skip
     xy = np.stack(answers)
-    return Look(
-        {"model": "m", "data": "d"}, (192, 256), samples, Answers(xy, np.zeros(xy.shape[:2], np.float32)),
-        diagnose(xy, samples),
-    )  # fmt: skip
+    scores, errors = np.zeros((2, *xy.shape[:2]), np.float32)
+    said = Answers(xy, scores, errors, np.stack([s.box for s in samples]))
+    return Look({"model": "m", "data": "d"}, (192, 256), samples, said, diagnose(xy, samples))
 
 
 def test_a_tile_shows_the_label_in_white_and_the_answer_in_colour():

@@ -6,7 +6,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from tfpose_rt import skeleton
-from tfpose_rt.training.evaluate import coco_ap, crop_ap, pck, pckh, person_score, reliability
+from tfpose_rt.training.evaluate import coco_ap, crop_ap, pck, pckh, reliability
 
 
 def people(count: int, seed: int = 0) -> np.ndarray:
@@ -16,8 +16,8 @@ def people(count: int, seed: int = 0) -> np.ndarray:
 def test_perfect_answers_are_a_hundred_and_absurd_ones_nothing():
     truth = people(5)
     ones, area = np.ones((5, 17)), np.full(5, 9000.0)
-    assert crop_ap(truth, ones, truth, ones, area)["AP"] == pytest.approx(100)
-    assert crop_ap(truth + 500, ones, truth, ones, area)["AP"] == 0
+    assert crop_ap(truth, ones[:, 0], truth, ones, area)["AP"] == pytest.approx(100)
+    assert crop_ap(truth + 500, ones[:, 0], truth, ones, area)["AP"] == 0
 
 
 def test_an_oks_between_two_thresholds_counts_for_the_lower_ones_alone():
@@ -26,7 +26,7 @@ def test_an_oks_between_two_thresholds_counts_for_the_lower_ones_alone():
     distance = np.sqrt(-np.log(0.72) * 2 * (2 * skeleton.SIGMAS) ** 2 * area[0])
     moved = truth + np.stack((distance, np.zeros(17)), -1)
     ones = np.ones((4, 17))
-    figures = crop_ap(moved, ones, truth, ones, area)
+    figures = crop_ap(moved, ones[:, 0], truth, ones, area)
     assert figures["AP"] == pytest.approx(50)
     assert (figures["AP50"], figures["AP75"]) == pytest.approx((100, 0))
 
@@ -106,9 +106,18 @@ def test_reliability_by_hand():
     assert honest.error == pytest.approx(0)
 
 
-def test_person_score_is_the_mean_of_the_sure_joints():
-    scores = np.array([[0.9, 0.7, 0.1], [0.1, 0.1, 0.1]])
-    np.testing.assert_allclose(person_score(scores, 0.5), [0.4, 0.05])
+def test_a_persons_score_is_the_oks_to_be_expected():
+    """Errors at which OKS is 0.8 in a box of 100 x 90 px (area 0.53 of it); 0.2 for the last joint, counted half."""
+    reach = lambda similarity: np.sqrt(-np.log(similarity) * 2 * (2 * skeleton.SIGMAS) ** 2 * 0.53 * 9000)  # noqa: E731
+    errors, scores = reach(0.8), np.full(17, 0.9)
+    assert skeleton.person_score(scores, errors, np.array([5, 5, 105, 95])) == pytest.approx(0.8, abs=1e-6)
+    errors[16], scores[16] = reach(0.2)[16], 0.45
+    expected = (16 * 0.9 * 0.8 + 0.45 * 0.2) / (16 * 0.9 + 0.45)
+    assert skeleton.person_score(scores, errors, np.array([5, 5, 105, 95])) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_persons_score_without_any_sure_joint_is_a_number():
+    assert skeleton.person_score(np.zeros((2, 17)), np.full((2, 17), 1e9), np.zeros((2, 4))).tolist() == [0, 0]
 
 
 def test_pckh_counted_by_hand():

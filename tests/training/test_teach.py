@@ -52,7 +52,7 @@ class Finder(nn.Module):
                     score[n, joint] = self.score
             if self.hip is not None:
                 xy[n, HIP : HIP + 2], score[n, HIP : HIP + 2] = torch.tensor(self.hip), self.score
-        return xy, score
+        return xy, score, torch.ones_like(score)
 
     def dots(self, image, channel):
         """(size, x, y) of each dot of one colour, the left shoulder's first."""

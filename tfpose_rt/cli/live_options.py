@@ -126,7 +126,7 @@ def header_of(source: Source, run: RunConfig, model: Any, args: Mapping[str, Any
     return build_header(
         source.info, run, model=model.model, detector=model.detector, device=str(model.device), engine=model.engine,
         engine_reason=model.engine_reason, kernel=model.kernel, precision=model.precision,
-        score_kind=model.score_kind, args=args, clock_start=now_iso(),
+        score_kind=model.score_kind, error_kind=model.error_kind, args=args, clock_start=now_iso(),
     )  # fmt: skip
 
 

@@ -13,13 +13,13 @@ from tfpose_rt.records import Poses
 
 
 def chosen(poses: Poses, options: SinkOptions) -> Poses:
-    """The poses as the options ask for them: `ids`, `field` and `normalised`.
+    """The poses as the options ask for them: `ids`, `field` and `normalised`, which has no errors: px have no one unit.
 
     Raises: UsageError: smoothed points asked for where none were made.
     """
     if options.ids:
         keep = np.isin(poses.ids, options.ids) if poses.ids is not None else np.zeros(len(poses), bool)
-        poses = select(poses, keep)
+        poses = poses.take(keep)
     if options.field == "smooth" and len(poses):
         if poses.xy_smooth is None:
             raise UsageError(
@@ -31,20 +31,5 @@ def chosen(poses: Poses, options: SinkOptions) -> Poses:
         if not side.all():
             raise UsageError("--normalised", why="the size of the picture is not known", fix="convert from the JSONL")
         corners = np.concatenate((side, side))
-        poses = replace(poses, xy=(poses.xy + 0.5) / side, boxes=(poses.boxes + 0.5) / corners)
+        poses = replace(poses, xy=(poses.xy + 0.5) / side, boxes=(poses.boxes + 0.5) / corners, errors=None)
     return poses
-
-
-def select(poses: Poses, keep: npt.NDArray[np.bool_]) -> Poses:
-    """The people where `keep` (N,) is true, in the same order."""
-    return replace(
-        poses,
-        xy=poses.xy[keep],
-        scores=None if poses.scores is None else poses.scores[keep],
-        boxes=poses.boxes[keep],
-        box_scores=poses.box_scores[keep],
-        ids=None if poses.ids is None else poses.ids[keep],
-        box_from=tuple(b for b, k in zip(poses.box_from, keep, strict=False) if k),
-        new=None if poses.new is None else poses.new[keep],
-        xy_smooth=None if poses.xy_smooth is None else poses.xy_smooth[keep],
-    )

@@ -15,7 +15,7 @@ from tfpose_rt.io.parts import SinkOptions
 from tfpose_rt.io.record_json import PIXELS, SCORES, SECONDS
 from tfpose_rt.io.spool import Made, SpoolSink, new_name
 from tfpose_rt.records import Poses, Result
-from tfpose_rt.skeleton import NAMES
+from tfpose_rt.skeleton import NAMES, person_score
 
 COUNTED = 0.2  # joints above this score count in a person's score
 
@@ -62,8 +62,10 @@ def coco_people(poses: Poses, image_id: int) -> list[dict[str, Any]]:
     """One COCO result for each person.
 
     `bbox` is x, y, w, h with edges counted from the picture's edge (half a pixel more than our centres); `score` is
-    the detector's score times the mean of the joint scores above 0.2, or 0 where there are none.
+    the detector's score times the OKS to be expected (`skeleton.person_score`). Where the model gave no errors it is
+    the detector's times the mean of the joint scores above 0.2, or 0 where there are none.
     """
+    worth = _worth(poses)
     out = []
     for i in range(len(poses)):
         x0, y0, x1, y1 = np.asarray(poses.boxes[i], np.float64)
@@ -74,7 +76,7 @@ def coco_people(poses: Poses, image_id: int) -> list[dict[str, Any]]:
             "image_id": image_id,
             "category_id": 1,
             "keypoints": points.ravel().tolist(),
-            "score": round(float(poses.box_scores[i]) * _mean(scores), SCORES),
+            "score": round(float(poses.box_scores[i] * worth[i]), SCORES),
             "bbox": [round(v, PIXELS) for v in (x0 + 0.5, y0 + 0.5, x1 - x0, y1 - y0)],
         }
         if poses.ids is not None:
@@ -83,8 +85,12 @@ def coco_people(poses: Poses, image_id: int) -> list[dict[str, Any]]:
     return out
 
 
-def _mean(scores: npt.NDArray[np.float64] | None) -> float:
-    if scores is None:
-        return 1.0
-    counted = scores[scores > COUNTED]
-    return float(counted.mean()) if len(counted) else 0.0
+def _worth(poses: Poses) -> npt.NDArray[np.float64]:
+    """(N,) what the skeletons alone are worth, 0..1."""
+    if poses.scores is None:
+        return np.ones(len(poses))
+    scores = poses.scores.astype(np.float64)
+    if poses.errors is not None:
+        return person_score(scores, poses.errors, poses.boxes)
+    counted = scores > COUNTED
+    return np.asarray((scores * counted).sum(1) / np.maximum(counted.sum(1), 1))

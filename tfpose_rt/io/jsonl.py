@@ -31,6 +31,7 @@ def build_header(
     kernel: str = "torch",
     precision: str = "fp32",
     score_kind: str = "raw",
+    error_kind: str = "none",
     args: Mapping[str, Any] | None = None,
     clock_start: str | None = None,
 ) -> dict[str, Any]:
@@ -47,6 +48,7 @@ def build_header(
         kernel: fused | torch.
         precision: fp32 | fp16 | bf16.
         score_kind: calibrated | raw | none.
+        error_kind: calibrated (half of the joints lie within) | raw | none.
         args: what the user asked for, secrets already masked.
         clock_start: ISO time of the first frame (live).
     """
@@ -72,6 +74,7 @@ def build_header(
         "skeleton_base": 0,
         "left_right": "subject",
         "score_kind": score_kind,
+        "error_kind": error_kind,
         "model": dict(model or {"name": None, "sha256": None, "input": None}),
         "detector": {**found, "conf": run.conf, "iou": run.iou, "every": run.det_every},
         "tracker": tracker,

@@ -13,7 +13,7 @@ from tfpose_rt.errors import InputError, UsageError
 from tfpose_rt.io.chosen import chosen
 from tfpose_rt.io.parts import SinkOptions
 from tfpose_rt.io.spool import Made, SpoolSink, new_name
-from tfpose_rt.io.tables import WIDE, results_of_rows
+from tfpose_rt.io.tables import ERRORS, WIDE, results_of_rows, tells_errors
 from tfpose_rt.records import Poses, Result
 
 if TYPE_CHECKING:
@@ -33,35 +33,39 @@ def parquet_sink(
 
 def _build(path: Path, results: Callable[[], Iterator[Result]], about: Mapping[str, Any], options: SinkOptions) -> Made:
     polars = _polars()
+    with_errors = tells_errors(about["header"], options)
+    columns = (*WIDE, *ERRORS) if with_errors else WIDE
     pieces: list[pl.DataFrame] = []
     rows: list[tuple[Any, ...]] = []
     for result in results():
         if result.poses is not None:
-            rows += _rows(result, chosen(result.poses, options))
+            rows += _rows(result, chosen(result.poses, options), with_errors)
         if len(rows) >= ROWS:
-            pieces.append(_frame(rows))
+            pieces.append(_frame(rows, columns))
             rows = []
-    table = polars.concat([*pieces, _frame(rows)], rechunk=False)
+    table = polars.concat([*pieces, _frame(rows, columns)], rechunk=False)
     metadata = {KEY: json.dumps({**about, "field": options.field, "normalised": options.normalised})}
     table.write_parquet(new_name(path), metadata=metadata)
     return [(new_name(path), path)]
 
 
-def _rows(result: Result, poses: Poses) -> Iterator[tuple[Any, ...]]:
+def _rows(result: Result, poses: Poses, with_errors: bool) -> Iterator[tuple[Any, ...]]:
+    more = len(ERRORS) if with_errors else 0
     if not len(poses):
-        yield (result.frame, result.pts, *(None,) * (len(WIDE) - 2))
+        yield (result.frame, result.pts, *(None,) * (len(WIDE) - 2 + more))
     for i in range(len(poses)):
         scores = np.full(poses.xy.shape[1], np.nan) if poses.scores is None else poses.scores[i]
         joints = np.column_stack((poses.xy[i], scores)).ravel().tolist()
         who = None if poses.ids is None else int(poses.ids[i])
-        yield (result.frame, result.pts, who, float(poses.box_scores[i]), *poses.boxes[i].tolist(), *joints)
+        errors = [None] * more if poses.errors is None else poses.errors[i].tolist()[:more]
+        yield (result.frame, result.pts, who, float(poses.box_scores[i]), *poses.boxes[i].tolist(), *joints, *errors)
 
 
-def _frame(rows: list[tuple[Any, ...]]) -> pl.DataFrame:
+def _frame(rows: list[tuple[Any, ...]], columns: tuple[str, ...]) -> pl.DataFrame:
     import polars as pl
 
     types = {"frame": pl.Int64, "pts_s": pl.Float64, "id": pl.Int32}
-    frame = pl.DataFrame(rows, schema={name: types.get(name, pl.Float32) for name in WIDE}, orient="row")
+    frame = pl.DataFrame(rows, schema={name: types.get(name, pl.Float32) for name in columns}, orient="row")
     return frame.with_columns(pl.col(pl.Float32).fill_nan(None))
 
 
@@ -76,7 +80,7 @@ def read_parquet(path: Path) -> tuple[dict[str, Any] | None, Iterator[Result], d
         table = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise InputError(f"cannot read {path.name}", why=str(error).splitlines()[0], fix="check the path") from error
-    if tuple(table.columns) != WIDE or about.get("normalised"):
+    if tuple(table.columns) not in (WIDE, (*WIDE, *ERRORS)) or about.get("normalised"):
         raise InputError(f"{path.name} is not a table of poses in pixels", why="other columns", fix="the JSONL")
     header = about.get("header")
     size = tuple(header["size"]) if header else (0, 0)

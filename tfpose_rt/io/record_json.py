@@ -26,6 +26,7 @@ def persons_of(poses: Poses, *, full_precision: bool = False) -> list[dict[str, 
     scores = None if poses.scores is None else plain(poses.scores, SCORES)
     raw = _joints(plain(poses.xy, PIXELS), scores)
     smooth = None if poses.xy_smooth is None else _joints(plain(poses.xy_smooth, PIXELS), scores)
+    errors = None if poses.errors is None else plain(poses.errors, PIXELS)
     out = []
     for i in range(len(poses)):
         mean = None if scores is None else sum(scores[i]) / max(len(scores[i]), 1)
@@ -39,6 +40,8 @@ def persons_of(poses: Poses, *, full_precision: bool = False) -> list[dict[str, 
         }
         if smooth is not None:
             person["keypoints_smooth"] = smooth[i]
+        if errors is not None:
+            person["errors"] = errors[i]
         person["new"] = bool(poses.new[i]) if poses.new is not None else False
         out.append(person)
     return out
@@ -134,6 +137,9 @@ def poses_of(persons: list[Mapping[str, Any]], *, frame: int, pts: float, size: 
     if n and all("keypoints_smooth" in p for p in persons):
         points = np.array([p["keypoints_smooth"] for p in persons], np.float64)
         smooth = points.reshape(n, k, 3)[..., :2].astype(np.float32)
+    errors = None
+    if n and all("errors" in p for p in persons):
+        errors = np.array([p["errors"] for p in persons], np.float32).reshape(n, k)
     ids = None if any(p.get("id") is None for p in persons) else np.array([p["id"] for p in persons], np.int64)
     return Poses(
         xy=joints[..., :2].astype(np.float32),
@@ -147,6 +153,7 @@ def poses_of(persons: list[Mapping[str, Any]], *, frame: int, pts: float, size: 
         box_from=tuple(p.get("box_from", "detector") for p in persons),
         new=np.array([p.get("new", False) for p in persons], bool),
         xy_smooth=smooth,
+        errors=errors,
     )
 
 

@@ -1,7 +1,8 @@
 """CSV and Parquet. Wide: a row for each person and frame; long: a row for each joint. Empty frames have a row too.
 
 Columns, stated once: `frame` (index in the source), `pts_s` (s), `id`, `det_score` (0..1), `x0, y0, x1, y1` (box, px),
-then x, y (px) and score (0..1) of every joint. Header and summary go to `<name>.meta.json`, or into the Parquet file.
+then x, y (px) and score (0..1) of every joint, then the error (px) of every joint where the model tells errors. Header
+and summary go to `<name>.meta.json`, or into the Parquet file.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from tfpose_rt.skeleton import NAMES
 PERSON = ("id", "det_score", "x0", "y0", "x1", "y1")
 WIDE = ("frame", "pts_s", *PERSON, *(f"{name}_{part}" for name in NAMES for part in ("x", "y", "score")))
 LONG = ("frame", "pts_s", "id", "keypoint", "x", "y", "score")
+ERRORS = tuple(f"{name}_error" for name in NAMES)  # behind all others, so that no column moves
 
 
 class CsvSink:
@@ -42,15 +44,16 @@ class CsvSink:
     ) -> None:
         self.path, self.written = path, 0
         self._options = options = options or SinkOptions()
-        self._columns = LONG if options.csv_layout == "long" else WIDE
-        self._header = header
+        self._long, self._header, self._errors = options.csv_layout == "long", header, tells_errors(header, options)
         keep = None if options.resume is None else self._kept(options.resume.last)
         self._file = PartFile(path, overwrite=overwrite, keep=keep)
         self._meta = PartFile(meta_path(path), overwrite=overwrite)
         self._meta.write(self._meta_text(None))
         self._meta.flush()
         if keep is None:
-            self._file.write(",".join(self._columns) + "\n")
+            more = ("error",) if self._long else ERRORS
+            columns = (*(LONG if self._long else WIDE), *(more if self._errors else ()))
+            self._file.write(",".join(columns) + "\n")
 
     def _meta_text(self, summary: Mapping[str, Any] | None) -> str:
         about = {
@@ -77,7 +80,7 @@ class CsvSink:
         if result.poses is None:
             return
         poses = chosen(result.poses, self._options)
-        rows = _long_rows(poses) if self._columns is LONG else _wide_rows(poses)
+        rows = (_long_rows if self._long else _wide_rows)(poses, self._errors)
         places = None if self._options.full_precision else (SECONDS if self._options.normalised else PIXELS)
         for who, numbers in rows:
             cells = [str(result.frame), f"{result.pts:.{SECONDS}f}", *who]
@@ -113,25 +116,36 @@ def meta_path(path: Path) -> Path:
     return path.with_suffix(".meta.json")
 
 
-def _wide_rows(poses: Poses) -> Iterator[tuple[list[str], list[tuple[float | None, bool]]]]:
-    """Text cells and (number, is a score) cells of every row of one frame."""
+def tells_errors(header: Mapping[str, Any], options: SinkOptions) -> bool:
+    """Whether tables of this recording have columns for errors."""
+    return header.get("error_kind", "none") != "none" and not options.normalised
+
+
+Row = tuple[list[str], list[tuple[float | None, bool]]]  # text cells, and (number, is a score) cells
+
+
+def _wide_rows(poses: Poses, with_errors: bool) -> Iterator[Row]:
+    """Every row of one frame."""
+    more = len(ERRORS) if with_errors else 0
     if not len(poses):
-        yield [""], [(None, False)] * (len(WIDE) - 3)
+        yield [""], [(None, False)] * (len(WIDE) - 3 + more)
     for i in range(len(poses)):
         numbers: list[tuple[float | None, bool]] = [(float(poses.box_scores[i]), True)]
         numbers += [(float(v), False) for v in poses.boxes[i]]
         for k, (x, y) in enumerate(poses.xy[i]):
             score = None if poses.scores is None else float(poses.scores[i, k])
             numbers += [(float(x), False), (float(y), False), (score, True)]
+        numbers += [(None if poses.errors is None else float(poses.errors[i, k]), False) for k in range(more)]
         yield ["" if poses.ids is None else str(poses.ids[i])], numbers
 
 
-def _long_rows(poses: Poses) -> Iterator[tuple[list[str], list[tuple[float | None, bool]]]]:
+def _long_rows(poses: Poses, with_errors: bool) -> Iterator[Row]:
     if not len(poses):
-        yield ["", ""], [(None, False), (None, False), (None, True)]
-    for who, numbers in _wide_rows(poses) if len(poses) else ():
+        yield ["", ""], [(None, False)] * (4 if with_errors else 3)
+    for who, numbers in _wide_rows(poses, with_errors) if len(poses) else ():
         for k, name in enumerate(NAMES):
-            yield [*who, name], numbers[5 + 3 * k : 8 + 3 * k]
+            error = numbers[len(WIDE) - 3 + k : len(WIDE) - 2 + k]  # nothing, without errors
+            yield [*who, name], [*numbers[5 + 3 * k : 8 + 3 * k], *error]
 
 
 def _cell(value: float | None, places: int | None, fill: str) -> str:
@@ -163,7 +177,7 @@ def _csv_rows(path: Path) -> Iterator[dict[str, str]]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(line for line in file if line.endswith("\n"))  # the last one may be cut off
-            if tuple(reader.fieldnames or ()) != WIDE:
+            if tuple(reader.fieldnames or ()) not in (WIDE, (*WIDE, *ERRORS)):
                 raise InputError(f"{path.name} is not a wide table", why="other columns", fix="--csv-layout wide")
             yield from reader
     except OSError as error:
@@ -203,6 +217,9 @@ def _result_of_people(
     table = np.array([[np.nan if v in ("", None) else float(v) for v in row] for row in values], np.float64)
     table = table.reshape(n, len(WIDE) - 3)
     joints = table[:, 5:].reshape(n, len(NAMES), 3)
+    errors = None
+    if n and ERRORS[0] in people[0]:
+        errors = np.array([[np.nan if row[c] in ("", None) else float(row[c]) for c in ERRORS] for row in people])
     ids = None if any(row["id"] in ("", None) for row in people) else np.array([int(r["id"]) for r in people], np.int64)
     new = np.array([ids is not None and int(i) not in seen for i in (ids if ids is not None else ())], bool)
     seen.update(() if ids is None else map(int, ids))
@@ -218,5 +235,6 @@ def _result_of_people(
         size=size,
         box_from=box_from,
         new=new if ids is not None else None,
+        errors=None if errors is None or np.isnan(errors).all() else errors.astype(np.float32),
     )
     return Result(frame=key[0], pts=key[1], poses=poses, seq=key[0])

@@ -81,6 +81,7 @@ class TFPose(nn.Module):
     positions: Tensor
     centres: Tensor
     calibration: Tensor
+    error_scale: Tensor
 
     def __init__(self, config: ModelConfig, mean_pose: Tensor | None = None) -> None:
         super().__init__()
@@ -104,6 +105,8 @@ class TFPose(nn.Module):
         self.register_buffer("centres", pixel_centres(config.shapes), False)
         # score = sigmoid(a * logit + b) per joint, fitted on held-out people after training; a > 0 keeps it monotone
         self.register_buffer("calibration", torch.tensor([[1.0, 0.0]]).repeat(config.keypoints, 1))
+        # error = this * the guess's scale per joint, fitted likewise: half of the joints lie within
+        self.register_buffer("error_scale", torch.ones(config.keypoints))
 
     def encode(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) RGB in [0, 1] -> memory (B, S, C), levels one after another."""
@@ -136,8 +139,14 @@ class TFPose(nn.Module):
         """Images (B, 3, H, W) -> everything training and `explain` look at."""
         return self.decode(self.encode(images))
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Images (B, 3, H, W) RGB in [0, 1] -> keypoints (B, K, 2) in [0, 1] of the crop, scores (B, K) in [0, 1]."""
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Images (B, 3, H, W) RGB in [0, 1] -> keypoints, scores and errors.
+
+        Returns: keypoints (B, K, 2) in [0, 1] of the crop; scores (B, K) in [0, 1]; errors (B, K) in px of the crop,
+            the distance from the true place that half of such joints stay within.
+        """
         last = self.guesses(images)
         logit = last.score[-1] * self.calibration[:, 0] + self.calibration[:, 1]
-        return last.xy[-1], logit.sigmoid()
+        w, h = self.config.size
+        x, y = last.sigma[-1].float().unbind(-1)
+        return last.xy[-1], logit.sigmoid(), ((x * w) ** 2 + (y * h) ** 2).sqrt() * self.error_scale

@@ -51,7 +51,7 @@ def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> N
 def save_model(path: Path, model: TFPose, extra: dict[str, Any], dtype: torch.dtype = torch.float16) -> None:
     """Inference weights, half precision, with the configuration inside."""
     state = {k: v.to(dtype) if v.is_floating_point() else v for k, v in model.state_dict().items()}
-    state["calibration"] = model.calibration.float()
+    state["calibration"], state["error_scale"] = model.calibration.float(), model.error_scale.float()
     write(path, state, {"config": model.config.to_dict(), "format": "tfpose-rt/weights-1", **extra})
 
 
@@ -66,6 +66,7 @@ def load_model(path: Path) -> tuple[TFPose, dict[str, Any]]:
             f"{path.name} is not a TFPose", why="it carries no configuration", fix="tfpose-rt weights list"
         )
     model = TFPose(ModelConfig.from_dict(metadata["config"]))
+    tensors.setdefault("error_scale", model.error_scale)  # files from before errors were fitted
     try:
         model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
     except RuntimeError as error:

@@ -249,7 +249,7 @@ def _open_sinks(
     header = build_header(
         info, run, model=model.model, detector=model.detector, device=str(model.device), engine=model.engine,
         engine_reason=model.engine_reason, kernel=model.kernel, precision=model.precision,
-        score_kind=model.score_kind, args=how.args,
+        score_kind=model.score_kind, error_kind=model.error_kind, args=how.args,
     )  # fmt: skip
     sound = Path(job.source) if how.sound and info.kind == "file" else None
     options = replace(

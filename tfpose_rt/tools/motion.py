@@ -35,18 +35,20 @@ CORNERS: dict[str, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """One id over the rows of its `Motion`: xy (T, K, 2) px, scores (T, K) in 0..1; NaN where not seen.
+    """One id over the rows of its `Motion`: xy (T, K, 2) and errors (T, K) px, scores (T, K); NaN where not seen.
 
     Args:
         id: -1 where the recording has none.
         xy: px of the frame.
         scores: 1 for every joint seen where the model gave no scores.
+        errors: NaN throughout where the recording holds none.
         seen: (T,) whether the person is in the row.
     """
 
     id: int
     xy: Array
     scores: Array
+    errors: Array
     seen: npt.NDArray[np.bool_]
 
 
@@ -159,11 +161,12 @@ def _people(rows: Sequence[Poses | None], field: str) -> tuple[dict[int, Person]
         for i, number in enumerate([-1] if poses.ids is None else poses.ids.tolist()):
             if number not in found:
                 shape = (len(rows), len(NAMES))
-                nothing = np.full((*shape, 2), np.nan), np.full(shape, np.nan)
-                found[number] = Person(number, *nothing, np.zeros(len(rows), bool))
+                xy, scores, errors = (np.full(s, np.nan) for s in ((*shape, 2), shape, shape))
+                found[number] = Person(number, xy, scores, errors, np.zeros(len(rows), bool))
             person = found[number]
             person.xy[row], person.seen[row] = points[i], True
             person.scores[row] = 1.0 if poses.scores is None else poses.scores[i]
+            person.errors[row] = np.nan if poses.errors is None else poses.errors[i]
     return dict(sorted(found.items())), False
 
 

@@ -88,10 +88,13 @@ def draw_xy(view: View) -> Any:
     def part(axis: int) -> Series:
         return lambda person, name: sure(person, view.threshold)[:, INDEX[name], axis]
 
-    made, grid = over_time(view, [("x", part(0)), ("y", part(1))], unit="px")
+    made, grid = over_time(view, [("x", part(0)), ("y", part(1))], unit="px", spread=lambda p, n: p.errors[:, INDEX[n]])
     for axes in grid[:, 1::2].flat:
         axes.invert_yaxis()
-    return finish(made, view, "joint positions", grid.flat, "y counts downwards, its axes are turned so that up is up")
+    told = not all(np.isnan(person.errors).all() for person in view.people)
+    band = "band: the joint's own error, within which half of such joints lie" if told else ""
+    turned = "y counts downwards, its axes are turned so that up is up"
+    return finish(made, view, "joint positions", grid.flat, turned, band)
 
 
 def draw_speed(view: View) -> Any:

@@ -89,6 +89,14 @@ def line(axes: Any, pts: Array, values: Array, colour: str, name: str) -> None:
     axes.plot(pts, values, color=colour, lw=1.1, label=name, marker=".", markersize=3, markevery=alone)
 
 
+def band(axes: Any, pts: Array, values: Array, half: Array, colour: str) -> None:
+    """A pale band of `half` (T,) on either side of values (T,), behind the lines."""
+    known = ~(np.isnan(values) | np.isnan(half))
+    if known.any():
+        low, high = values - half, values + half
+        axes.fill_between(pts, low, high, where=known, color=colour, alpha=0.2, lw=0, zorder=1)
+
+
 def tidy(axes: Any) -> None:
     """Light grid, no box."""
     axes.grid(color="0.88", lw=0.6)
@@ -131,13 +139,16 @@ def grouped(joints: Sequence[str]) -> dict[str, list[str]]:
 Series = Callable[[Person, str], Array]
 
 
-def over_time(view: View, columns: Sequence[tuple[str, Series]], *, unit: str) -> tuple[Any, Any]:
+def over_time(
+    view: View, columns: Sequence[tuple[str, Series]], *, unit: str, spread: Series | None = None
+) -> tuple[Any, Any]:
     """A grid of small axes over time: a row for each pair of joints, and for each person every column's series.
 
     Args:
         view: what to draw.
         columns: title and values (T,) of a joint of a person.
         unit: of the values.
+        spread: half of the height (T,) of a band around every line; none where it is NaN.
     Returns: the figure and its axes (rows, people x columns).
     """
     groups = grouped(view.joints)
@@ -150,7 +161,9 @@ def over_time(view: View, columns: Sequence[tuple[str, Series]], *, unit: str) -
             axes = grid[row, place]
             lines = [(side(INDEX[name]), series(person, name)) for name in names]
             shade_unknown(axes, view, person, lines)
-            for label, values in lines:
+            for name, (label, values) in zip(names, lines, strict=True):
+                if spread is not None:
+                    band(axes, view.motion.pts, values, spread(person, name), SIDES[label])
                 line(axes, view.motion.pts, values, SIDES[label], label)
             tidy(axes)
             if row == 0:

@@ -17,7 +17,7 @@ from numpy.random import Generator
 
 from tfpose_rt import skeleton
 from tfpose_rt.config import AugmentConfig
-from tfpose_rt.crop import FILL, apply, crop_matrix, fit_box
+from tfpose_rt.crop import FILL, apply, crop_matrix, fit_box, scale_of
 from tfpose_rt.training.data import Sample
 
 Floats = npt.NDArray[np.float64]
@@ -144,7 +144,7 @@ def vary(
     matrix = crop_matrix(fit_box(box, size), size, degrees)
     points = apply(matrix, xy)
     inside = ((points >= -0.5) & (points <= np.array(size) - 0.5)).all(-1)
-    area = np.array([s.area for s in samples]) * np.abs(np.linalg.det(matrix[..., :2]))
+    area = np.array([s.area for s in samples]) * scale_of(matrix) ** 2
     fill, border = random_fill(dice)
     coloured, gamma, gain, offset, grey = random_light(recipe, dice)
     blur, coarse = random_blur(size, recipe, dice)

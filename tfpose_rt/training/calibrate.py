@@ -1,4 +1,4 @@
-"""Scores that mean what they say: one monotone map a joint, fitted on people held out of training.
+"""Scores and errors that mean what they say: a monotone map and a factor a joint, fitted on people held out.
 
 `python -m tfpose_rt.training.calibrate DATA WEIGHTS` fits the map of a finished model in place.
 """
@@ -45,8 +45,17 @@ def fit_joint(logits: npt.NDArray[np.float64], right: npt.NDArray[np.bool_]) -> 
     return float(np.exp(best[0])), float(best[1])
 
 
+def fit_error(stated: npt.NDArray[np.float64], distance: npt.NDArray[np.float64]) -> float:
+    """The factor on stated errors (N,) px below which half of the true distances (N,) px lie.
+
+    `PRIOR` joints on either side of a factor of 1 keep rare joints from following their noise.
+    """
+    ratio = distance / np.maximum(stated, 1e-6)
+    return float(np.median(np.concatenate((ratio, np.full(round(PRIOR), 1.0)))))
+
+
 def fit(model: TFPose, samples: Sequence[Sample]) -> tuple[float, float]:
-    """Fit the model's calibration in place; the calibration error before and after.
+    """Fit the model's calibration and error scale in place; the calibration error before and after.
 
     Args:
         model: its present calibration is replaced.
@@ -54,20 +63,24 @@ def fit(model: TFPose, samples: Sequence[Sample]) -> tuple[float, float]:
     """
     with torch.no_grad():
         model.calibration.copy_(torch.tensor([[1.0, 0.0]]).repeat(model.config.keypoints, 1))
+        model.error_scale.fill_(1)
     said = answer(model, samples)
     labelled = np.stack([s.weight for s in samples]) > 0
     right = right_mask(said.xy, samples)
     raw = logit(said.scores.astype(np.float64).clip(1e-6, 1 - 1e-6))
     maps = np.array([fit_joint(raw[labelled[:, k], k], right[labelled[:, k], k]) for k in range(raw.shape[1])])
+    far = np.linalg.norm(said.xy - np.stack([s.xy for s in samples]), axis=-1)
+    scales = [fit_error(said.errors[labelled[:, k], k], far[labelled[:, k], k]) for k in range(raw.shape[1])]
     with torch.no_grad():
         model.calibration.copy_(torch.tensor(maps, dtype=torch.float32))
+        model.error_scale.copy_(torch.tensor(scales, dtype=torch.float32))
     honest = expit(raw * maps[:, 0] + maps[:, 1])
     before = reliability(said.scores[labelled], right[labelled]).error
     return before, reliability(honest[labelled], right[labelled]).error
 
 
 def calibrate_file(path: Path, samples: Sequence[Sample], on: str) -> tuple[float, float]:
-    """Fit the calibration of a weights file in place; the error before and after.
+    """Fit the calibration and the error scale of a weights file in place; the calibration error before and after.
 
     Args:
         path: weights, rewritten whole or not at all.
@@ -77,7 +90,8 @@ def calibrate_file(path: Path, samples: Sequence[Sample], on: str) -> tuple[floa
     model, metadata = load_model(path)
     errors = fit(model, samples)
     extra = {k: v for k, v in metadata.items() if k not in ("config", "format")}
-    save_model(path, model, {**extra, "calibrated": on, "calibration_error": round(errors[1], 4)})
+    fitted = {"calibrated": on, "calibration_error": round(errors[1], 4), "errors_fitted": on}
+    save_model(path, model, {**extra, **fitted})
     return errors
 
 

@@ -56,19 +56,12 @@ def coco_ap(
     return {name: float(value) * 100 for name, value in zip(names, scorer.stats, strict=False)}
 
 
-def person_score(scores: Array, box_scores: Array | float = 1.0, floor: float = 0.2) -> Array:
-    """Box score times the mean keypoint score above `floor`; scores (..., K) -> (...)."""
-    strong = scores > floor
-    mean = np.where(strong.any(-1), (scores * strong).sum(-1) / np.maximum(strong.sum(-1), 1), scores.mean(-1))
-    return np.asarray(mean * box_scores)
-
-
-def crop_ap(xy: Array, scores: Array, truth: Array, weight: Array, area: Array) -> dict[str, float]:
+def crop_ap(xy: Array, people: Array, truth: Array, weight: Array, area: Array) -> dict[str, float]:
     """COCO AP where every person is a picture of its own, as in validation on crops.
 
     Args:
         xy: (N, K, 2) px, the answers.
-        scores: (N, K) of the answers.
+        people: (N,) their scores.
         truth: (N, K, 2) px, the labels.
         weight: (N, K), > 0 where labelled.
         area: (N,) square px.
@@ -82,11 +75,10 @@ def crop_ap(xy: Array, scores: Array, truth: Array, weight: Array, area: Array) 
         }
         for i in range(len(xy))
     ]  # fmt: skip
-    people = person_score(scores)
     results = [
         {
             "image_id": i, "category_id": 1, "score": float(people[i]),
-            "keypoints": np.concatenate((xy[i], scores[i][:, None]), -1).ravel().tolist(),
+            "keypoints": np.concatenate((xy[i], np.ones((len(xy[i]), 1))), -1).ravel().tolist(),
         }
         for i in range(len(xy))
     ]  # fmt: skip

@@ -26,7 +26,6 @@ from tfpose_rt.training.evaluate import (
     coco_ap,
     pck,
     pckh,
-    person_score,
     reliability,
     require_pycocotools,
 )
@@ -104,6 +103,7 @@ def examine(
     figures, right, labelled = count(said, samples)
     graph = reliability(said.scores[labelled], right[labelled])
     figures["calibration error"] = graph.error
+    figures |= coverage(said, samples, labelled)
     facts["people"] = len(samples)
     if truth is None:  # every crop is a picture of its own
         return Exam(facts, figures, graph)
@@ -115,8 +115,7 @@ def examine(
                   "annotations": [a for a in labels["annotations"] if a["image_id"] in ids]}  # fmt: skip
     image_ids = {i["file_name"]: i["id"] for i in labels["images"]}
     if boxes == "gt":
-        people = person_score(said.scores)
-        results = as_results(said, [image_ids[s.image] for s in samples], people)
+        results = as_results(said, [image_ids[s.image] for s in samples], said.people())
     else:
         results = list(detected(folder, labels, boxes, dataclasses.replace(run, engine=engine), model, flip, batch))
     ap = coco_ap(labels, results)
@@ -171,6 +170,14 @@ def count(
         if labelled[:, pair].any():
             figures[f"PCK@0.2 {name}"] = float(np.nanmean(each[pair]))
     return figures, right, labelled
+
+
+def coverage(said: Answers, samples: Sequence[Sample], labelled: npt.NDArray[np.bool_]) -> dict[str, float]:
+    """Percentage of the labelled joints (N, K) within their stated errors (half is meant to be), and twice that."""
+    far = np.linalg.norm(said.xy - np.stack([s.xy for s in samples]), axis=-1)[labelled]
+    stated = said.errors[labelled]
+    return {"within stated error": 100 * float((far <= stated).mean()),
+            "within twice that": 100 * float((far <= 2 * stated).mean())}  # fmt: skip
 
 
 def as_results(said: Answers, image_ids: Sequence[int], people: npt.NDArray[Any]) -> list[dict[str, Any]]:
@@ -237,5 +244,5 @@ def detected(
         rows_ = [Sample("", image["file_name"], "", lambda p=picture: p, b, blank, blank[:, 0], 1.0) for b in around]  # type: ignore[misc]
         said = answer(model, rows_, flip=flip, batch=batch)
         kept = one_each(said, around, trust, picture)
-        said = Answers(said.xy[kept], said.scores[kept])
-        yield from as_results(said, [image["id"]] * len(kept), person_score(said.scores, trust[kept]))
+        said = said.part(kept)
+        yield from as_results(said, [image["id"]] * len(kept), said.people() * trust[kept])

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tfpose_rt.crop import apply, invert
+from tfpose_rt.crop import apply, invert, scale_of
 from tfpose_rt.training import device_crops
 from tfpose_rt.training.augment import Variations, Whole
 from tfpose_rt.training.data import Sample
@@ -130,7 +130,7 @@ def shrinkage(varied: Variations, size: tuple[int, int]) -> tuple[Whole, Whole, 
 
     Returns: (B, 2) x, y px where the blocks begin, (B,) px of a block's side, (B, 2) blocks across and down.
     """
-    factor = np.floor(1 / np.sqrt(np.abs(np.linalg.det(varied.matrix[..., :2])))).astype(np.int64)
+    factor = np.floor(1 / scale_of(varied.matrix)).astype(np.int64)
     w, h = size
     corners = apply(invert(varied.matrix), [[0, 0], [w, 0], [0, h], [w, h]])
     margin = 2 * factor[:, None]

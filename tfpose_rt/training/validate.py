@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from tfpose_rt import skeleton
-from tfpose_rt.crop import apply, crop_matrix, fit_box, invert, warp
+from tfpose_rt.crop import apply, crop_matrix, fit_box, invert, scale_of, warp
 from tfpose_rt.model.tfpose import TFPose
 from tfpose_rt.training.data import Sample
 from tfpose_rt.training.evaluate import crop_ap, reliability
@@ -19,10 +19,27 @@ from tfpose_rt.training.evaluate import crop_ap, reliability
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What a model said of N people: xy (N, K, 2) px of each picture, scores (N, K)."""
+    """What a model said of N people.
+
+    Args:
+        xy: (N, K, 2) px of each picture.
+        scores: (N, K) in [0, 1].
+        errors: (N, K) px of each picture; half of the joints are meant to lie within.
+        boxes: (N, 4) px, what the crops were cut around.
+    """
 
     xy: npt.NDArray[np.float32]
     scores: npt.NDArray[np.float32]
+    errors: npt.NDArray[np.float32]
+    boxes: npt.NDArray[np.float32]
+
+    def people(self) -> npt.NDArray[np.float64]:
+        """(N,) the score of each person."""
+        return skeleton.person_score(self.scores, self.errors, self.boxes)
+
+    def part(self, rows: npt.NDArray[np.int64]) -> Answers:
+        """Those rows alone."""
+        return Answers(self.xy[rows], self.scores[rows], self.errors[rows], self.boxes[rows])
 
 
 @torch.no_grad()
@@ -45,29 +62,30 @@ def answer(
     """
     size = model.config.size
     device = next(model.parameters()).device
-    xy, scores = [], []
+    whole = np.stack([s.box for s in samples]) if boxes is None else boxes
+    xy, scores, errors = [], [], []
     for first in range(0, len(samples), batch):
         chunk = samples[first : first + batch]
-        around = np.stack([s.box for s in chunk]) if boxes is None else boxes[first : first + batch]
-        matrices = crop_matrix(fit_box(around, size), size)
+        matrices = crop_matrix(fit_box(whole[first : first + batch], size), size)
         crops = np.stack([warp(s.read(), m, size)[..., ::-1] for s, m in zip(chunk, matrices, strict=True)])
         images = torch.from_numpy(crops).to(device).permute(0, 3, 1, 2).float().div_(255)
-        points, score = forward(model, images, flip)
-        px = points.float().cpu().numpy() * size - 0.5
-        xy.append(apply(invert(matrices), px))
-        scores.append(score.float().cpu().numpy())
-    return Answers(np.concatenate(xy).astype(np.float32), np.concatenate(scores))
+        points, score, error = (t.float().cpu().numpy() for t in forward(model, images, flip))
+        xy.append(apply(invert(matrices), points * size - 0.5))
+        scores.append(score)
+        errors.append(error / scale_of(matrices)[:, None])
+    stacked = (np.concatenate(parts).astype(np.float32) for parts in (xy, scores, errors, [whole]))
+    return Answers(*stacked)
 
 
-def forward(model: TFPose, images: torch.Tensor, flip: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """The model's keypoints and scores, with the flip test where asked for."""
-    points, score = model(images)
+def forward(model: TFPose, images: torch.Tensor, flip: bool) -> tuple[torch.Tensor, ...]:
+    """The model's keypoints, scores and errors, with the flip test where asked for."""
+    points, score, error = model(images)
     if flip:
         order = list(skeleton.FLIPS[model.config.keypoints])
-        mirrored, other = model(images.flip(3))
+        mirrored, other, off = model(images.flip(3))
         mirrored = torch.stack((1 - mirrored[..., 0], mirrored[..., 1]), -1)[:, order]
-        points, score = (points + mirrored) / 2, (score + other[:, order]) / 2
-    return points, score
+        points, score, error = (points + mirrored) / 2, (score + other[:, order]) / 2, (error + off[:, order]) / 2
+    return points, score, error
 
 
 def right_mask(xy: Any, samples: Sequence[Sample]) -> npt.NDArray[np.bool_]:
@@ -85,7 +103,7 @@ def crop_figures(
     truth, weight = np.stack([s.xy for s in samples]), np.stack([s.weight for s in samples])
     area = np.array([s.area for s in samples])
     labelled = weight > 0
-    ap = crop_ap(said.xy, said.scores, truth, weight, area)
+    ap = crop_ap(said.xy, said.people(), truth, weight, area)
     oks = (skeleton.oks(said.xy, truth, area) * labelled).sum(1) / np.maximum(labelled.sum(1), 1)
     figures = {"AP": ap["AP"], "AP50": ap["AP50"], "AP75": ap["AP75"], "OKS": 100 * float(oks.mean())}
     return figures, right_mask(said.xy, samples), labelled
