@@ -59,13 +59,15 @@ def fit(model: TFPose, samples: Sequence[Sample]) -> tuple[float, float]:
 
     Args:
         model: its present calibration is replaced.
-        samples: labelled people the model was not trained on.
+        samples: labelled people the model was not trained on. Only labels trusted wholly count, if there are any: what
+            another model labelled is easier than what people see, and would make the fit boast.
     """
     with torch.no_grad():
         model.calibration.copy_(torch.tensor([[1.0, 0.0]]).repeat(model.config.keypoints, 1))
         model.error_scale.fill_(1)
     said = answer(model, samples)
-    labelled = np.stack([s.weight for s in samples]) > 0
+    weight = np.stack([s.weight for s in samples])
+    labelled = weight >= min(1.0, float(weight.max()))
     right = right_mask(said.xy, samples)
     raw = logit(said.scores.astype(np.float64).clip(1e-6, 1 - 1e-6))
     maps = np.array([fit_joint(raw[labelled[:, k], k], right[labelled[:, k], k]) for k in range(raw.shape[1])])
