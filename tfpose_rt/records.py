@@ -115,6 +115,8 @@ class Poses:
         xy_smooth: (N, K, 2) float32, only when smoothing is on; `xy` stays raw.
         errors: (N, K) float32 px, how far `xy` is expected to be from the true place: half of the joints lie within;
             None where the model does not say.
+        swapped: (N, 2) bool, whether left and right of the arms, of the legs, are the other way round than the model
+            named them in this frame (`sides.GROUPS`); None where the model's own names are kept.
     """
 
     xy: Float
@@ -129,6 +131,7 @@ class Poses:
     new: npt.NDArray[np.bool_] | None = None
     xy_smooth: Float | None = None
     errors: Float | None = None
+    swapped: npt.NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         """The number of people."""
@@ -137,7 +140,7 @@ class Poses:
     def take(self, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_] | Sequence[int]) -> Poses:
         """The people of those rows, numbers in their order or a mask (N,)."""
         chosen = np.arange(len(self))[np.asarray(rows) if len(rows) else np.zeros(0, np.int64)]
-        each = ("xy", "scores", "boxes", "box_scores", "ids", "new", "xy_smooth", "errors")
+        each = ("xy", "scores", "boxes", "box_scores", "ids", "new", "xy_smooth", "errors", "swapped")
         arrays = {name: getattr(self, name) for name in each}
         kept: dict[str, Any] = {n: frozen(a[chosen], a.dtype) for n, a in arrays.items() if a is not None}
         return replace(self, box_from=tuple(self.box_from[i] for i in chosen) if self.box_from else (), **kept)

@@ -1,0 +1,106 @@
+"""Sides: people whose true left and right are known, named wrongly here and there."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tfpose_rt.records import Poses
+from tfpose_rt.sides import JOINTS, OTHER, SideKeeper, exchange
+from tfpose_rt.skeleton import FLIP, INDEX
+
+ARMS, LEGS = JOINTS
+
+
+def body(width=40.0, shift=0.0):
+    """Somebody upright in a box 100 px wide and 200 px high; left joints `width` px right of the right ones."""
+    xy = np.zeros((17, 2), np.float32)
+    for name, k in INDEX.items():
+        side, _, part = name.partition("_")
+        x = {"left": width / 2, "right": -width / 2}.get(side, 0.0)
+        y = {"shoulder": 60, "elbow": 90, "wrist": 120, "hip": 120, "knee": 160, "ankle": 195}.get(part, 20)
+        xy[k] = 50 + x * (2 if part in ("elbow", "wrist") else 1) + shift, y
+    return xy
+
+
+def seen(xy, frame, *, wrong=(), score=0.9, fps=30.0, ids=(0,)):
+    """One frame; the joints of `wrong` are named the other way round."""
+    xy = np.asarray(xy, np.float32).copy()
+    for joints in wrong:
+        xy[joints] = xy[OTHER[joints]]
+    n = len(ids)
+    return Poses(
+        xy=np.tile(xy, (n, 1, 1)), scores=np.full((n, 17), score, np.float32), box_scores=np.ones(n, np.float32),
+        boxes=np.tile(np.float32([0, 0, 100, 200]), (n, 1)), ids=np.array(ids), frame=frame, pts=frame / fps,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", [(ARMS,), (LEGS,), (ARMS, LEGS)])
+@pytest.mark.parametrize("frames", [{20}, {20, 22, 24}, {20, 21, 22, 23, 24}])
+def test_names_that_jump_are_put_right(wrong, frames):
+    keeper = SideKeeper()
+    for frame in range(40):
+        true = body(shift=3.0 * frame)
+        found = seen(true, frame, wrong=wrong if frame in frames else ())
+        kept = keeper.update(found)
+        np.testing.assert_array_equal(kept.xy[0], true)
+        marks = [frame in frames and any(w is g for w in wrong) for g in JOINTS]
+        assert kept.swapped[0].tolist() == marks
+        np.testing.assert_array_equal(exchange(kept).xy, found.xy)
+
+
+def test_what_the_model_says_mostly_wins_though_it_began_wrongly():
+    """Three wrong frames first: nothing is known yet. Within a second of right ones nothing is swapped any more."""
+    keeper = SideKeeper()
+    last = [keeper.update(seen(body(), frame, wrong=(ARMS, LEGS) if frame < 3 else ())) for frame in range(33)]
+    assert not any(p.swapped.any() for p in last[:3])
+    assert not last[-1].swapped.any()
+
+
+def test_a_person_who_turns_round_is_not_turned_back():
+    """Shoulders and hips draw together, cross and part again within a second: nothing jumps, nothing is exchanged."""
+    keeper = SideKeeper()
+    for frame in range(31):
+        assert not keeper.update(seen(body(width=40 * np.cos(np.pi * frame / 30)), frame)).swapped.any()
+
+
+def test_scores_and_errors_go_with_their_joints():
+    keeper = SideKeeper()
+    for frame in range(10):
+        keeper.update(seen(body(), frame))
+    jump = seen(body(), 10, wrong=(ARMS,))
+    scores, errors = 0.8 + np.arange(17, dtype=np.float32)[None] / 100, np.arange(17, dtype=np.float32)[None]
+    kept = keeper.update(dataclasses.replace(jump, scores=scores, errors=errors))
+    order = [FLIP[k] if k in ARMS else k for k in range(17)]
+    np.testing.assert_array_equal(kept.scores[0], scores[0, order])
+    np.testing.assert_array_equal(kept.errors[0], errors[0, order])
+
+
+def test_unknown_joints_say_nothing():
+    keeper = SideKeeper()
+    for frame in range(10):
+        keeper.update(seen(body(), frame))
+    assert not keeper.update(seen(body(), 10, wrong=(ARMS, LEGS), score=0.01)).swapped.any()
+
+
+def test_everybody_has_a_memory_of_their_own_and_it_ends():
+    """Id 4 jumps, id 7 never does. Half a second later, or after a reset, the jump is no jump."""
+    keeper = SideKeeper()
+    for frame in range(10):
+        keeper.update(seen(body(), frame, ids=(7, 4)))
+    both = seen(body(), 10, ids=(7, 4))
+    xy = both.xy.copy()
+    xy[1, LEGS] = xy[1, OTHER[LEGS]]
+    assert keeper.update(dataclasses.replace(both, xy=xy)).swapped.tolist() == [[False, False], [False, True]]
+    assert not keeper.update(seen(body(), 26, wrong=(LEGS,), ids=(7, 4))).swapped.any()
+    keeper.reset()
+    assert not keeper.update(seen(body(), 27, ids=(7, 4))).swapped.any()
+
+
+def test_nobody_is_ordinary_and_no_ids_are_an_error():
+    keeper = SideKeeper()
+    nobody = keeper.update(seen(body(), 0, ids=()))
+    assert nobody.swapped.shape == (0, 2)
+    assert exchange(nobody).xy.shape == (0, 17, 2)
+    with pytest.raises(ValueError, match="tracking"):
+        keeper.update(dataclasses.replace(seen(body(), 1), ids=None))
