@@ -78,11 +78,12 @@ def test_onnx_answers_as_torch_in_pixels(tiny: Path, onnx: tool.Exported) -> Non
     assert (onnx.difference.of, onnx.difference.people) == (8, 8 * 17)
     session = load_onnxruntime().InferenceSession(onnx.files[0])
     images = pictures(open_network(tiny))[:3]
-    xy, scores = session.run(None, {"images": images})
+    xy, scores, errors = session.run(None, {"images": images})
     with torch.no_grad():
-        places, sure = load_model(tiny)[0](torch.from_numpy(images))
+        places, sure, off = load_model(tiny)[0](torch.from_numpy(images))
     np.testing.assert_allclose(xy, places.numpy() * [64, 96] - 0.5, atol=0.01)
     np.testing.assert_allclose(scores, sure.numpy(), atol=1e-3)
+    np.testing.assert_allclose(errors, off.numpy(), atol=0.01)
     assert xy.std(0).max() > 1  # the pictures are not alike, and neither are the answers
 
 
@@ -90,7 +91,7 @@ def test_onnx_tells_a_stranger_everything_and_nothing_of_this_machine(tiny: Path
     session = load_onnxruntime().InferenceSession(onnx.files[0])
     (given,), answers = session.get_inputs(), session.get_outputs()
     assert (given.name, given.shape, given.type) == ("images", ["batch", 3, 96, 64], "tensor(float)")
-    assert [(a.name, a.shape[1:]) for a in answers] == [("keypoints", [17, 2]), ("scores", [17])]
+    assert [(a.name, a.shape[1:]) for a in answers] == [("keypoints", [17, 2]), ("scores", [17]), ("errors", [17])]
     facts = session.get_modelmeta().custom_metadata_map
     assert facts == dict(onnx.facts)
     assert json.loads(facts["input_size"]) == [64, 96]
@@ -127,6 +128,7 @@ def test_the_page_about_it_does_what_the_program_does(
     (poses,) = estimator.poses([cv2.imread("photo.jpg")], [person])
     np.testing.assert_allclose(seen["xy"], poses.xy[0], atol=0.02)
     np.testing.assert_allclose(seen["scores"], poses.scores[0], atol=1e-3)
+    np.testing.assert_allclose(seen["errors"], poses.errors[0], atol=0.02)
     assert "left_wrist" in capsys.readouterr().out
 
 
@@ -159,8 +161,9 @@ def test_half_precision_halves_the_weights_and_keeps_places(tiny: Path, tmp_path
     assert {kinds["model.calibration"], kinds["model.start.constant"], kinds["size"]} == {torch.float32}
     images = torch.from_numpy(pictures(plain))
     with torch.inference_mode():
-        (xy, scores), (want, sure) = half.network(images), plain.network(images)
-    assert (xy.dtype, scores.dtype) == (torch.float32, torch.float32)
+        (xy, scores, errors), (want, sure, off) = half.network(images), plain.network(images)
+    assert (xy.dtype, scores.dtype, errors.dtype) == (torch.float32,) * 3
+    assert (errors - off).abs().max() < 0.5
     assert 0 < (xy - want).abs().max() < 0.5
     assert (scores - sure).abs().max() < 0.01
 
@@ -182,7 +185,7 @@ def test_a_file_that_answers_differently_is_not_written(
 
     def aside(path: Path):
         run = moved.run(path)
-        return lambda images: [run(images)[0] + np.float32(0.11), run(images)[1]]
+        return lambda images: [run(images)[0] + np.float32(0.11), *run(images)[1:]]
 
     monkeypatch.setitem(tool.FORMATS, "torchscript", replace(moved, run=aside))
     out = tmp_path / "tiny.torchscript"
@@ -195,9 +198,8 @@ def test_a_file_that_answers_differently_is_not_written(
     assert "not looked for" in err
     with pytest.raises(OutputError):
         tool.export(str(tiny), out=out)
-    nothing = replace(
-        moved, run=lambda path: lambda images: [np.full((len(images), 17, 2), np.nan), np.zeros((len(images), 17))]
-    )
+    none = [np.full((8, 17, 2), np.nan), *np.zeros((2, 8, 17))]
+    nothing = replace(moved, run=lambda path: lambda images: [answer[: len(images)] for answer in none])
     monkeypatch.setitem(tool.FORMATS, "torchscript", nothing)
     with pytest.raises(WeightsError, match="nan px"):
         tool.export(str(tiny), out=out, overwrite=True)

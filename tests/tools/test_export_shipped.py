@@ -27,7 +27,7 @@ def test_the_check_looks_at_people() -> None:
     assert images.shape == (8, 3, 256, 192)
     assert 0 <= images.min() < 0.1 < 0.9 < images.max() <= 1
     with torch.inference_mode():
-        _, scores = plain.network(torch.from_numpy(images[::3]))
+        _, scores, _ = plain.network(torch.from_numpy(images[::3]))
     assert scores.mean(1).min() > 0.8
     assert sum(map(len, PEOPLE.values())) == 8
 

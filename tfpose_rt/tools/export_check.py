@@ -34,7 +34,7 @@ class Difference:
     """The largest differences of an exported network's answers to torch's in float32.
 
     Args:
-        px: of a joint, or of a box's side; px of the input. NaN where an answer holds one.
+        px: of a joint or its error, or of a box's side; px of the input. NaN where an answer holds one.
         score: of a score.
         of: number of pictures.
         people: number of joints or boxes compared.
@@ -97,10 +97,9 @@ def compare(plain: Exportable, run: Runner, *, free_batch: bool = True) -> Diffe
             (rows[0].transpose(0, 2, 1)[sure][:, :4], rows[0][:, 4][sure]) for rows in (wanted, given)
         )
     else:
-        (wanted_px, wanted_score), (px, score) = wanted, given
-    return Difference(
-        float(np.abs(px - wanted_px).max()), float(np.abs(score - wanted_score).max()), len(images), wanted_score.size
-    )
+        (wanted_px, wanted_score), (px, score) = wanted[:2], given[:2]
+    far = [np.abs(a - b).max() for a, b in zip([px, *given[2:]], [wanted_px, *wanted[2:]], strict=True)]  # errors too
+    return Difference(float(np.max(far)), float(np.abs(score - wanted_score).max()), len(images), wanted_score.size)
 
 
 def _torch(plain: Exportable, images: Array) -> list[Array]:

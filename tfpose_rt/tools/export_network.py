@@ -18,6 +18,7 @@ from tfpose_rt.model.weights import load_model
 from tfpose_rt.skeleton import EDGES, MPII_NAMES, NAMES
 
 INPUT = "images"
+POSE_OUTPUTS = ("keypoints", "scores", "errors")
 SCORES = {
     "calibrated": "share of joints scored so that lie within OKS 0.5 of the truth, on the held-out set: {on}",
     "raw": "0..1, higher is surer; not calibrated",
@@ -44,7 +45,7 @@ class Exportable:
 
 
 class PoseNetwork(nn.Module):
-    """A TFPose that answers in pixels of the crop: `images` -> keypoints (B, K, 2) px, scores (B, K), both float32.
+    """A TFPose in pixels of the crop: `images` -> keypoints (B, K, 2) px, scores (B, K), errors (B, K) px; float32.
 
     Args:
         model: in eval mode, float32; changed where `half`.
@@ -62,10 +63,10 @@ class PoseNetwork(nn.Module):
             model.half()
             model.centres, model.calibration, model.start.constant.data = centres, calibration, start
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3, H, W) RGB in 0..1 -> x and y in px of the crop, pixel centres; scores in 0..1."""
-        places, scores = self.model(images.half() if self.half_precision else images)
-        return places.float() * self.size - 0.5, scores.float()
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, 3, H, W) RGB in 0..1 -> x and y in px of the crop, pixel centres; scores in 0..1; errors in px."""
+        places, scores, errors = self.model(images.half() if self.half_precision else images)
+        return places.float() * self.size - 0.5, scores.float(), errors.float()
 
 
 class BoxNetwork(nn.Module):
@@ -107,7 +108,7 @@ def open_network(path: Path, *, half: bool = False, det_size: int = 640) -> Expo
     size, joints, name = model.config.size, model.config.keypoints, model.config.name
     facts = _facts("pose", path, told, size) | {"name": name} | _pose_facts(joints, told)
     pose = PoseNetwork(model, half).eval().requires_grad_(False)
-    return Exportable(kind="pose", network=pose, size=size, outputs=("keypoints", "scores"), facts=facts)
+    return Exportable(kind="pose", network=pose, size=size, outputs=POSE_OUTPUTS, facts=facts)
 
 
 def _facts(kind: str, path: Path, told: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any]:
@@ -146,6 +147,7 @@ def _pose_facts(joints: int, told: Mapping[str, Any]) -> dict[str, Any]:
         "outputs": {
             "keypoints": f"(batch, {joints}, 2) float32: x, y",
             "scores": f"(batch, {joints}) float32: {SCORES[kind].format(on=told.get('calibrated'))}",
+            "errors": f"(batch, {joints}) float32: px of the crop; half of such joints lie within of the true place",
         },
         "coordinates": "px of the crop, (0, 0) is the centre of its top-left pixel, x right, y down",
         "keypoints": list(names),
