@@ -5,7 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tfpose_rt.records import Poses
+from tfpose_rt.config import RunConfig
+from tfpose_rt.follow import Follower
+from tfpose_rt.io.record_json import record_of, result_of
+from tfpose_rt.records import Poses, Result
 from tfpose_rt.sides import JOINTS, OTHER, SideKeeper, exchange
 from tfpose_rt.skeleton import FLIP, INDEX
 
@@ -104,3 +107,31 @@ def test_nobody_is_ordinary_and_no_ids_are_an_error():
     assert exchange(nobody).xy.shape == (0, 17, 2)
     with pytest.raises(ValueError, match="tracking"):
         keeper.update(dataclasses.replace(seen(body(), 1), ids=None))
+
+
+def test_a_recording_replayed_goes_on_as_if_it_had_not_been_interrupted():
+    """Exchanged people are taken back first: half of a run, read from its records, and the rest equal the whole."""
+    frames = []
+    for f in range(40):
+        one = seen(body(shift=2.0 * f), f, wrong=(ARMS,) if 18 <= f < 24 else ())
+        frames.append(dataclasses.replace(one, ids=None, size=(640, 480), box_from=("detector",)))
+    whole = Follower(RunConfig())
+    wanted = [whole.update(p) for p in frames]
+    assert any(p.swapped.any() for p in wanted[18:21])
+    halved = Follower(RunConfig())
+    for poses in wanted[:21]:
+        record = record_of(Result(frame=poses.frame, pts=poses.pts, poses=poses), full_precision=True)
+        halved.update(result_of(record, (640, 480)).poses)
+    for found, one in zip(frames[21:], wanted[21:], strict=True):
+        rest = halved.update(found)
+        np.testing.assert_array_equal(rest.xy, one.xy)
+        np.testing.assert_array_equal(rest.swapped, one.swapped)
+
+
+def test_the_models_own_names_can_be_kept():
+    follower = Follower(RunConfig(sides="model"))
+    for frame in range(25):
+        found = dataclasses.replace(seen(body(), frame, wrong=(ARMS,) if frame == 20 else ()), ids=None)
+        kept = follower.update(found)
+        np.testing.assert_array_equal(kept.xy, found.xy)
+        assert kept.swapped is None

@@ -151,6 +151,7 @@ class RunConfig(Config):
     kpt_thr: float = 0.3  # drawing only
     track: bool = True
     track_buffer: float = 1.0  # s
+    sides: str = "tracked"  # tracked: left and right follow each person over time | model: as each frame says
     smooth: str = "off"  # off | one-euro[:mincut,beta]
     roi: tuple[int, int, int, int] | None = None
     mirror: bool = False  # display only

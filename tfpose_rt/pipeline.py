@@ -16,12 +16,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from tfpose_rt.config import RunConfig
+from tfpose_rt.follow import Follower
 from tfpose_rt.io.sources import Source, open_source
 from tfpose_rt.mailbox import Mailbox, slots
-from tfpose_rt.records import Detections, Event, Float, Frame, Gap, Poses, Result, Segment, StreamInfo, frozen
-from tfpose_rt.smooth import Smoother
+from tfpose_rt.records import Detections, Event, Frame, Gap, Poses, Result, Segment, StreamInfo
 from tfpose_rt.stats import Stats
-from tfpose_rt.track import Tracker
 
 CHUNK = 4  # frames of a file that share their batches; aligned to the frame's index, so that a resumed run repeats them
 AHEAD = 8  # decoded frames that may wait for the model
@@ -55,7 +54,7 @@ class Stream:
         source: an open source.
         estimator: what finds the poses.
         run: tracking, smoothing, detector interval; the estimator's own settings by default.
-        replay: poses of an unfinished recording, in order: they bring tracker and smoother to where it ended.
+        replay: poses of an unfinished recording, in order: they bring all memories to where it ended.
         after: index of the last frame of that recording; only later frames are handed out. The source must start at
             a multiple of CHUNK at or before it.
     """
@@ -69,8 +68,7 @@ class Stream:
         self.info: StreamInfo = source.info
         self.stats = Stats()
         self.ended = "user"
-        self.tracker = Tracker(self.run.track_buffer) if self.run.track or self.run.det_every != 1 else None
-        self.smoother = Smoother.parse(self.run.smooth)
+        self.follower = Follower(self.run)
         self._after = after
         self._last: Poses | None = None
         self._detected = -np.inf  # pts of the last detection
@@ -79,7 +77,7 @@ class Stream:
         self._events: deque[Event] = deque()
         self._forget = False
         for poses in replay:
-            self._track(poses)
+            self._last = self.follower.update(poses)
         picture = 3 * self.info.size[0] * self.info.size[1]  # bytes
         self._frames: Mailbox[Item] = Mailbox(
             slots(picture, AHEAD) if not source.live else 1 if self.run.source.drop else QUEUE
@@ -243,13 +241,15 @@ class Stream:
                 if item.index <= self._after:
                     continue  # already in the recording; here only because its batch is shared
                 began = time.perf_counter()
-                poses = self._track(dataclasses.replace(poses, frame=item.index, pts=item.pts))
+                poses = self.follower.update(dataclasses.replace(poses, frame=item.index, pts=item.pts))
+                self._last = poses
                 timings["track"] = time.perf_counter() - began
                 for stage, spent in timings.items():
                     self.stats.add(stage, spent)
                 yield Result(
                     frame=item.index, pts=item.pts, image=item.image, poses=poses, seq=item.seq, skipped=item.skipped,
-                    pts_fixed=item.pts_fixed, t_capture=item.t_capture, timings=timings, hidden=self._hidden(item.pts),
+                    pts_fixed=item.pts_fixed, t_capture=item.t_capture, timings=timings,
+                    hidden=self.follower.hidden(item.pts),
                 )  # fmt: skip
 
     def _marked(self, item: Item | None) -> Iterator[Result]:
@@ -259,9 +259,7 @@ class Stream:
             forget, self._forget = self._forget, False
         pts = item.pts if isinstance(item, Frame) else self.stats.last_pts
         if forget:
-            for memory in (self.tracker, self.smoother):
-                if memory is not None:
-                    memory.reset()
+            self.follower.reset()
             waiting.append(Event(kind="ids_reset", t=pts))
         for event in waiting:
             yield Result(event=event, pts=event.t)
@@ -285,34 +283,14 @@ class Stream:
     def _carried(self, frame: Frame) -> Detections | None:
         """The tracker's boxes where the detector may rest on this frame; None where it must run."""
         every = self.run.det_every
-        if every == 1 or self.tracker is None or self._last is None or not len(self._last):
+        if every == 1 or self._last is None or not len(self._last):
             return None
         if every > 1:
-            return None if frame.index % every == 0 else self.tracker.predicted(frame.pts)
+            return None if frame.index % every == 0 else self.follower.carried(frame.pts)
         unsure = self._last.scores is not None and bool((self._last.scores.mean(1) < LOST_SCORE).any())
         if unsure or frame.pts - self._detected >= AUTO_EVERY:
             return None
-        return self.tracker.predicted(frame.pts)
-
-    def _track(self, poses: Poses) -> Poses:
-        """Ids and smoothing."""
-        if self.tracker is not None:
-            poses = self.tracker.update(poses)
-            self._last = poses
-            if not self.run.track:
-                poses = dataclasses.replace(poses, ids=None, new=None)
-        if self.smoother is not None and poses.ids is not None:
-            poses = self.smoother.update(poses)
-        return poses
-
-    def _hidden(self, pts: float) -> Float | None:
-        """(M, 4) px: who was lost a moment ago and may still be there, and whom the tracker took for nobody."""
-        if self.tracker is None:
-            return None
-        found = {box.tobytes() for box in self.tracker.predicted(pts).boxes}
-        known = self.tracker.predicted(pts, lost=True).boxes
-        lost = known[[box.tobytes() not in found for box in known]]
-        return frozen(np.concatenate([lost, self.tracker.doubtful]))
+        return self.follower.carried(frame.pts)
 
 
 def open_stream(source: Any, estimator: Any) -> Stream:

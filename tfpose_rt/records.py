@@ -116,7 +116,7 @@ class Poses:
         errors: (N, K) float32 px, how far `xy` is expected to be from the true place: half of the joints lie within;
             None where the model does not say.
         swapped: (N, 2) bool, whether left and right of the arms, of the legs, are the other way round than the model
-            named them in this frame (`sides.GROUPS`); None where the model's own names are kept.
+            named them in this frame (`skeleton.LIMBS`); None where the model's own names are kept.
     """
 
     xy: Float

@@ -14,11 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tfpose_rt.records import Poses, frozen
-from tfpose_rt.skeleton import FLIP, INDEX, SIGMAS
+from tfpose_rt.skeleton import FLIP, INDEX, LIMBS, SIGMAS
 
 Array = npt.NDArray[np.float64]
-GROUPS: dict[str, tuple[str, ...]] = {"arms": ("shoulder", "elbow", "wrist"), "legs": ("hip", "knee", "ankle")}
-JOINTS = [np.array([INDEX[f"{s}_{n}"] for s in ("left", "right") for n in names]) for names in GROUPS.values()]
+JOINTS = [np.array([INDEX[f"{s}_{n}"] for s in ("left", "right") for n in names]) for names in LIMBS.values()]
 OTHER = np.array(FLIP)
 STATES = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])  # arms, legs: 1 = this frame's names are the wrong way round
 GAP = 0.5  # s without a sighting after which nothing is known of the sides
@@ -63,7 +62,7 @@ class SideKeeper:
         if poses.ids is None:
             raise ValueError("sides need ids: switch tracking on")
         known = {i: s for i, s in self._people.items() if 0 < poses.pts - s.t <= GAP}
-        swapped = np.zeros((len(poses), len(GROUPS)), bool)
+        swapped = np.zeros((len(poses), len(LIMBS)), bool)
         for row, number in enumerate(poses.ids.tolist()):
             self._people[number] = known[number] = now = _step(known.get(number), poses, row)
             swapped[row] = np.exp(now.chance) @ STATES > 0.5

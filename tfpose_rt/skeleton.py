@@ -29,6 +29,9 @@ EDGES: tuple[tuple[int, int], ...] = tuple(
     )
 )  # fmt: skip
 
+# What is told apart by left and right alone, and can be named the wrong way round as a whole.
+LIMBS: dict[str, tuple[str, ...]] = {"arms": ("shoulder", "elbow", "wrist"), "legs": ("hip", "knee", "ankle")}
+
 # The 16 joints of MPII Human Pose, for training and judging on that layout; everything else is COCO-17.
 MPII_NAMES: tuple[str, ...] = (
     "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle", "pelvis", "thorax",

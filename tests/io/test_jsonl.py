@@ -72,6 +72,15 @@ def test_errors_are_written_and_read_and_obey_the_schema():
     assert result_of(record_of(Result(poses=poses(2))), (640, 480)).poses.errors is None
 
 
+def test_swapped_limbs_are_marked_and_read_back():
+    two = dataclasses.replace(poses(2), swapped=np.array([[False, True], [False, False]]))
+    record = record_of(Result(poses=two))
+    assert [p.get("swapped") for p in record["persons"]] == [["legs"], None]
+    schema().validate(record)
+    np.testing.assert_array_equal(result_of(record, (640, 480)).poses.swapped, two.swapped)
+    assert result_of(record_of(Result(poses=poses(2))), (640, 480)).poses.swapped is None
+
+
 def test_people_are_taken_with_all_that_is_theirs():
     three = dataclasses.replace(poses(3, smooth=True), errors=np.arange(51, dtype=np.float32).reshape(3, 17))
     for rows in ([2, 0], np.array([2, 0]), np.array([True, False, True])):

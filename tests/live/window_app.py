@@ -33,7 +33,8 @@ def main(folder: Path, spec: str) -> None:
         state = {
             **dataclasses.asdict(view.style), "metrics": view.metrics, "help": view.help, "trails": view.trails,
             "paused": stream.paused, "recording": bool(session.takes.recording), "message": view.message[0],
-            "given": stream.tracker.ids_given if stream.tracker else 0, "fullscreen": window._full, "status": status,
+            "given": stream.follower.tracker.ids_given if stream.follower.tracker else 0,
+            "fullscreen": window._full, "status": status,
             "frames": stream.stats.frames, "latency": metrics.percentiles()[1],
         }  # fmt: skip
         print(json.dumps(state), flush=True)

@@ -70,6 +70,7 @@ PoseBatch = Annotated[int, _option(MODEL, "--pose-batch", help="Crops per forwar
 KptThr = Annotated[float, _option(DISPLAY, "--kpt-thr", help="Joints below it are not drawn; files keep them.")]
 Track = Annotated[bool, _option(MODEL, "--track/--no-track", help="Ids.")]
 TrackBuffer = Annotated[float, _option(MODEL, "--track-buffer", help="Seconds an unseen id is kept.")]
+Sides = Annotated[str, _option(MODEL, "--sides", help="Left and right: tracked over time, or model's own each frame.")]
 Smooth = Annotated[str, _option(MODEL, "--smooth", help="off or one-euro[:mincut,beta]; a second field, raw stays.")]
 Roi = Annotated[str | None, _option(INPUT, "--roi", help="x0,y0,x1,y1 px; results stay in full-frame pixels.")]
 Rotate = Annotated[str, _option(INPUT, "--rotate", help="auto, 0, 90, 180 or 270 degrees clockwise.")]
@@ -115,6 +116,7 @@ class Finding:
     pose_batch: PoseBatch = 16
     track: Track = True
     track_buffer: TrackBuffer = 1.0
+    sides: Sides = "tracked"
     smooth: Smooth = "off"
 
 
@@ -223,6 +225,7 @@ def checked(run: RunConfig) -> RunConfig:
         ("det_size", run.det_size >= 32 and run.det_size % 32 == 0, "not a multiple of 32", "640"),
         ("engine", run.engine in ("auto", "torch", "openvino"), "unknown", "auto, torch or openvino"),
         ("kernel", run.kernel in ("auto", "fused", "torch"), "unknown", "auto, fused or torch"),
+        ("sides", run.sides in ("tracked", "model"), "unknown", "tracked or model"),
         ("roi", roi is None or (roi[2] > roi[0] >= 0 and roi[3] > roi[1] >= 0), "empty", "0,0,640,480"),
     )  # fmt: skip
     for name, fine, why, fix in rules:

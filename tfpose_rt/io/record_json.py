@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tfpose_rt.records import Event, Gap, Poses, Result, Segment
-from tfpose_rt.skeleton import NAMES
+from tfpose_rt.skeleton import LIMBS, NAMES
 
 PIXELS, SCORES, SECONDS = 2, 4, 6  # decimals
 
@@ -42,6 +42,8 @@ def persons_of(poses: Poses, *, full_precision: bool = False) -> list[dict[str, 
             person["keypoints_smooth"] = smooth[i]
         if errors is not None:
             person["errors"] = errors[i]
+        if poses.swapped is not None and poses.swapped[i].any():
+            person["swapped"] = [name for name, swapped in zip(LIMBS, poses.swapped[i], strict=True) if swapped]
         person["new"] = bool(poses.new[i]) if poses.new is not None else False
         out.append(person)
     return out
@@ -140,6 +142,9 @@ def poses_of(persons: list[Mapping[str, Any]], *, frame: int, pts: float, size: 
     errors = None
     if n and all("errors" in p for p in persons):
         errors = np.array([p["errors"] for p in persons], np.float32).reshape(n, k)
+    swapped = None
+    if any("swapped" in p for p in persons):
+        swapped = np.array([[name in p.get("swapped", ()) for name in LIMBS] for p in persons], bool)
     ids = None if any(p.get("id") is None for p in persons) else np.array([p["id"] for p in persons], np.int64)
     return Poses(
         xy=joints[..., :2].astype(np.float32),
@@ -154,6 +159,7 @@ def poses_of(persons: list[Mapping[str, Any]], *, frame: int, pts: float, size: 
         new=np.array([p.get("new", False) for p in persons], bool),
         xy_smooth=smooth,
         errors=errors,
+        swapped=swapped,
     )
 
 
