@@ -195,6 +195,7 @@ def test_eval_gives_the_same_answers_and_says_whose_they_are(cache: Path, pack: 
     assert np.ptp(said[0].xy, axis=0).max() > 1  # px: the answers do depend on the picture
     np.testing.assert_allclose(said[1].xy, said[0].xy, atol=0.01)
     np.testing.assert_allclose(said[1].scores, said[0].scores, atol=1e-4)
+    np.testing.assert_allclose(said[1].errors, said[0].errors, atol=0.01)
 
 
 @pytest.fixture(scope="module")
@@ -222,6 +223,7 @@ def test_the_bundled_clip_gives_the_same_people(pair: tuple[PoseEstimator, PoseE
     for got, want in zip(*poses, strict=True):
         np.testing.assert_allclose(got.xy, want.xy, atol=0.01)
         np.testing.assert_allclose(got.scores, want.scores, atol=1e-3)
+        np.testing.assert_allclose(got.errors, want.errors, atol=0.01)
     whole = [model.predict(images[0]) for model in pair]
     np.testing.assert_allclose(whole[0].xy, whole[1].xy, atol=0.1)
 

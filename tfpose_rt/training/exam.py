@@ -129,11 +129,10 @@ class Elsewhere(nn.Module):
         super().__init__()
         self.model, self.config, self._network = model, model.config, network
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3, H, W) RGB, whole 255ths as crops are -> keypoints (B, K, 2) in 0..1 of the crop, scores (B, K)."""
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """(B, 3, H, W) RGB, whole 255ths as crops are -> keypoints, scores and errors as TFPose gives them."""
         pictures = (images * 255).round().byte().flip(1).permute(0, 2, 3, 1).contiguous()
-        points, scores = self._network(pictures.numpy())
-        return torch.from_numpy(points), torch.from_numpy(scores)
+        return tuple(torch.from_numpy(answer) for answer in self._network(pictures.numpy()))
 
 
 def open_model(path: Path, engine: str, device: torch.device) -> tuple[Any, str]:
