@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tfpose_rt.records import Poses
-from tfpose_rt.skeleton import oks
+from tfpose_rt.skeleton import MASK_SHARE, oks
 
 Array = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -18,7 +18,6 @@ SAME_PERSON = 0.85  # OKS from which two poses of one frame are one person found
 NESTED = 0.85  # share of the smaller box inside the larger one from which it may hold a part of the same person
 SAME_NESTED = 0.6  # OKS from which it does: the part's missing joints are guesses, so less than SAME_PERSON is asked
 SAME_COVER, SAME_KNOWN = 0.5, 0.4  # IoU, or OKS, from which a nested box is a part of a person known before it
-BODY_SHARE = 0.53  # person area / box area, COCO's usual stand-in for the mask
 
 
 def distinct(poses: Poses) -> Rows:
@@ -117,4 +116,4 @@ def weights(poses: Poses) -> Array:
 
 def person_areas(boxes: npt.NDArray[np.floating]) -> Array:
     """(N,) person areas of boxes (N, 4), px^2; at least one pixel."""
-    return np.asarray(BODY_SHARE * (boxes[:, 2:] - boxes[:, :2]).clip(1.0).prod(1), np.float64)
+    return np.asarray(MASK_SHARE * (boxes[:, 2:] - boxes[:, :2]).clip(1.0).prod(1), np.float64)
