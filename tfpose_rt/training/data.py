@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tfpose_rt.errors import InputError
+from tfpose_rt.skeleton import MASK_SHARE
 
 HUMAN = "h"
 SMALLEST = 32.0**2  # square px of an unlabelled person's box: smaller ones are unlabelled in COCO for being small
@@ -139,8 +140,7 @@ def _sample(
     def read() -> npt.NDArray[np.uint8]:
         return decode(blob if isinstance(blob, bytes) else blob.read_bytes(), key)
 
-    # 0.53 is the mean ratio of a person's mask to the box, measured on COCO
-    return Sample(key, image, source, read, box, xy, weight, area or float(sides.prod()) * 0.53)
+    return Sample(key, image, source, read, box, xy, weight, area or float(sides.prod()) * MASK_SHARE)
 
 
 def _load_coco(folder: Path, ann: Path, unlabelled: int) -> list[Sample]:
