@@ -85,7 +85,7 @@ def _obstacle(device: str, precision: str) -> tuple[str, str] | None:
         return f"it has no {precision} here", "--precision fp32"
     try:
         load()
-        able = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        able = core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     except ModuleNotFoundError:
         return "OpenVINO is not installed", INSTALL
     except (ImportError, OSError, RuntimeError) as error:
@@ -124,7 +124,7 @@ def runs() -> bool:
     """Whether OpenVINO's CPU part computes 1 - x here."""
     operators = importlib.import_module("openvino.opset13")
     x = operators.parameter([-1], np.float32)
-    compiled = _core().compile_model(load().Model([operators.subtract(np.float32(1), x)], [x]), "CPU")
+    compiled = core().compile_model(load().Model([operators.subtract(np.float32(1), x)], [x]), "CPU")
     return bool(np.allclose(compiled([np.array([0, 2], np.float32)])[0], [1, -1]))
 
 
@@ -163,7 +163,7 @@ def compile_network(
         made = _convert(build(), size, any_size)
         _keep(made, folder)
         model = _kept(folder) or made  # a model from its file has other last bits than one fresh from torch
-    return _Compiled(_core().compile_model(model, "CPU", settings))
+    return _Compiled(core().compile_model(model, "CPU", settings))
 
 
 def cache_dir() -> Path:
@@ -196,7 +196,7 @@ class _Compiled:
         return tuple(np.asarray(found[i], np.float32) for i in self._outputs)
 
 
-def _core() -> Any:
+def core() -> Any:
     """The one Core of this process, which lives as long as the process does.
 
     The CPU part of each Core gives the calling thread a signal stack, and when it ends puts the one before back. Two
@@ -233,11 +233,11 @@ def _convert(network: nn.Module, size: tuple[int, int], any_size: bool) -> Any:
                 lambda x: module(x), torch.zeros((2, h, w, 3), dtype=torch.uint8), check_trace=False
             )
             model = ov.convert_model(
-                traced, extension=_extensions(),
+                traced, extension=extensions(),
                 input=[ov.PartialShape([-1, -1, -1, 3] if any_size else [-1, h, w, 3])],
             )  # fmt: skip
             answer = module(torch.from_numpy(noise))
-        compiled = _Compiled(_core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}))(noise)
+        compiled = _Compiled(core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}))(noise)
     except Exception as error:  # its kinds of error are many; all mean the same here
         raise RuntimeError(f"OpenVINO does not take this network: {_line(error)}") from error
     expected = [t.numpy() for t in (answer if isinstance(answer, tuple) else (answer,))]
@@ -247,7 +247,7 @@ def _convert(network: nn.Module, size: tuple[int, int], any_size: bool) -> Any:
     return model
 
 
-def _extensions() -> list[Any]:
+def extensions() -> list[Any]:
     """What the converter lacks: the logit, as torch computes it."""
     operators = importlib.import_module("openvino.opset13")
     frontend = importlib.import_module("openvino.frontend.pytorch")
@@ -263,7 +263,7 @@ def _extensions() -> list[Any]:
 def _kept(folder: Path) -> Any:
     """The converted network of the cache; None where it is absent or damaged."""
     with suppress(RuntimeError, OSError):
-        return _core().read_model(folder / "network.xml")
+        return core().read_model(folder / "network.xml")
     return None
 
 

@@ -162,7 +162,7 @@ class Result:
     gap: Gap | None = None
     segment: Segment | None = None
     event: Event | None = None
-    hidden: Float | None = None  # (M, 4) px, people remembered but not found in this frame: privacy covers them too
+    hidden: Float | None = None  # (M, 4) px, people out of sight and what was taken for nobody: privacy covers both
 
     @property
     def latency_ms(self) -> float | None:

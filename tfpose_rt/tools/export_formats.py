@@ -135,7 +135,7 @@ def write_openvino(made: Exportable, facts: Mapping[str, str], path: Path, free:
         )
         sides = [-1, -1] if free == "size" else [made.size[1], made.size[0]]
         shape = ov.PartialShape([1 if free == "none" else -1, 3, *sides])
-        model = ov.convert_model(traced, extension=engine._extensions(), input=[shape])
+        model = ov.convert_model(traced, extension=engine.extensions(), input=[shape])
     model.inputs[0].get_tensor().set_names({INPUT})
     for output, name in zip(model.outputs, made.outputs, strict=True):
         output.get_tensor().set_names({name})
@@ -146,8 +146,8 @@ def write_openvino(made: Exportable, facts: Mapping[str, str], path: Path, free:
 
 def run_openvino(path: Path) -> Runner:
     """An .xml file on the CPU, in float32."""
-    model = engine._core().read_model(path.read_bytes(), path.with_suffix(".bin").read_bytes())
-    compiled = engine._core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    model = engine.core().read_model(path.read_bytes(), path.with_suffix(".bin").read_bytes())
+    compiled = engine.core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
     def run(images: Array) -> list[Array]:
         found = compiled(images)
