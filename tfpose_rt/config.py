@@ -148,6 +148,7 @@ class RunConfig(Config):
     det_every: int = 1  # 0 = auto
     max_people: int = 20
     pose_batch: int = 16
+    flip_test: bool = False  # join every crop's answer with that of its mirror image
     kpt_thr: float = 0.3  # drawing only
     track: bool = True
     track_buffer: float = 1.0  # s

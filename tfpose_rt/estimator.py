@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tfpose_rt.config import RunConfig
 from tfpose_rt.errors import DeviceError, UsageError, WeightsError
 from tfpose_rt.records import BoxFrom, Detections, Image, Poses, frozen
-from tfpose_rt.skeleton import NAMES
+from tfpose_rt.skeleton import FLIP, NAMES
 
 if TYPE_CHECKING:
     from tfpose_rt.engine import EngineChoice
@@ -177,15 +177,19 @@ class PoseEstimator:
     def _regress(self, images: list[Image], boxes: npt.NDArray[np.float32]) -> tuple[Any, Any, Any]:
         """One batch of crops: boxes (N, 4) -> xy (N, K, 2) px of the pictures, scores (N, K), errors (N, K) px."""
         from tfpose_rt.crop import apply, crop_matrix, fit_box, invert, scale_of, warp
+        from tfpose_rt.model.mirror import join_mirrored
 
         began = time.perf_counter()
         matrices = crop_matrix(fit_box(boxes, self.crop_size), self.crop_size)
         crops = np.stack([warp(image, m, self.crop_size) for image, m in zip(images, matrices, strict=True)])
         between = time.perf_counter()
-        if self._compiled is not None:
-            points, scores, errors = self._compiled(crops)
+        run = self._run_torch if self._compiled is None else self._compiled
+        if self.run.flip_test:
+            both = run(np.concatenate((crops, crops[:, :, ::-1])))
+            halves = [part[: len(crops)] for part in both], [part[len(crops) :] for part in both]
+            points, scores, errors = join_mirrored(*halves, FLIP)
         else:
-            points, scores, errors = self._run_torch(crops)
+            points, scores, errors = run(crops)
         self.times["crop"] += between - began
         self.times["pose"] += time.perf_counter() - between
         xy = apply(invert(matrices), points * np.array(self.crop_size, np.float64) - 0.5).astype(np.float32)

@@ -67,6 +67,10 @@ Iou = Annotated[float, _option(MODEL, "--iou", help="Boxes that overlap a better
 DetEvery = Annotated[str, _option(MODEL, "--det-every", help="Run the detector each N frames, or auto.")]
 MaxPeople = Annotated[int, _option(MODEL, "--max-people", help="The highest scores are kept.")]
 PoseBatch = Annotated[int, _option(MODEL, "--pose-batch", help="Crops per forward pass.")]
+FlipTest = Annotated[
+    bool,
+    _option(MODEL, "--flip-test/--no-flip-test", help="Mirrored crops, too: more exact, poses take twice as long."),
+]
 KptThr = Annotated[float, _option(DISPLAY, "--kpt-thr", help="Joints below it are not drawn; files keep them.")]
 Track = Annotated[bool, _option(MODEL, "--track/--no-track", help="Ids.")]
 TrackBuffer = Annotated[float, _option(MODEL, "--track-buffer", help="Seconds an unseen id is kept.")]
@@ -114,6 +118,7 @@ class Finding:
     det_every: DetEvery = "1"
     max_people: MaxPeople = 20
     pose_batch: PoseBatch = 16
+    flip_test: FlipTest = False
     track: Track = True
     track_buffer: TrackBuffer = 1.0
     sides: Sides = "tracked"

@@ -12,6 +12,7 @@ import torch
 
 from tfpose_rt import skeleton
 from tfpose_rt.crop import apply, crop_matrix, fit_box, invert, scale_of, warp
+from tfpose_rt.model.mirror import join_mirrored
 from tfpose_rt.model.tfpose import TFPose
 from tfpose_rt.training.data import Sample
 from tfpose_rt.training.evaluate import crop_ap, reliability
@@ -58,7 +59,7 @@ def answer(
         samples: N people.
         boxes: (N, 4) px, instead of the samples' own.
         batch: crops per forward pass.
-        flip: average with the mirrored crop's answer, mirrored back, left and right exchanged.
+        flip: join with the mirrored crop's answer (`model.mirror`).
     """
     size = model.config.size
     device = next(model.parameters()).device
@@ -79,13 +80,8 @@ def answer(
 
 def forward(model: TFPose, images: torch.Tensor, flip: bool) -> tuple[torch.Tensor, ...]:
     """The model's keypoints, scores and errors, with the flip test where asked for."""
-    points, score, error = model(images)
-    if flip:
-        order = list(skeleton.FLIPS[model.config.keypoints])
-        mirrored, other, off = model(images.flip(3))
-        mirrored = torch.stack((1 - mirrored[..., 0], mirrored[..., 1]), -1)[:, order]
-        points, score, error = (points + mirrored) / 2, (score + other[:, order]) / 2, (error + off[:, order]) / 2
-    return points, score, error
+    answer: tuple[torch.Tensor, ...] = model(images)
+    return join_mirrored(answer, model(images.flip(3)), skeleton.FLIPS[model.config.keypoints]) if flip else answer
 
 
 def right_mask(xy: Any, samples: Sequence[Sample]) -> npt.NDArray[np.bool_]:
