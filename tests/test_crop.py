@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfpose_rt.crop import apply, crop_matrix, fit_box, invert, warp
+from tfpose_rt.crop import ENLARGE, apply, crop_matrix, fit_box, invert, warp
 
 SIDE = st.floats(1, 4000)
 PLACE = st.floats(-500, 4000)
@@ -26,8 +26,8 @@ def test_nobody_is_stretched(x, y, w, h):
     assert linear[0, 0] == pytest.approx(linear[1, 1])
     centre = [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2]
     np.testing.assert_allclose(centre, [x + w / 2, y + h / 2], atol=1e-6)
-    assert box[2] - box[0] >= 1.25 * w - 1e-6
-    assert box[3] - box[1] >= 1.25 * h - 1e-6
+    assert box[2] - box[0] >= ENLARGE * w - 1e-6
+    assert box[3] - box[1] >= ENLARGE * h - 1e-6
 
 
 @settings(deadline=None)

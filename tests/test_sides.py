@@ -128,10 +128,51 @@ def test_a_recording_replayed_goes_on_as_if_it_had_not_been_interrupted():
         np.testing.assert_array_equal(rest.swapped, one.swapped)
 
 
-def test_the_models_own_names_can_be_kept():
-    follower = Follower(RunConfig(sides="model"))
+@pytest.mark.parametrize("follower", [Follower(RunConfig(sides="model")), Follower(RunConfig(), stills=True)])
+def test_the_models_own_names_can_be_kept_and_are_on_photographs(follower):
     for frame in range(25):
         found = dataclasses.replace(seen(body(), frame, wrong=(ARMS,) if frame == 20 else ()), ids=None)
         kept = follower.update(found)
         np.testing.assert_array_equal(kept.xy, found.xy)
         assert kept.swapped is None
+
+
+@pytest.mark.parametrize("shifts", [[40.0] * 60, [0.0] * 30 + [60.0] + [0.0] * 29, [-55.0, 55.0] * 30])
+def test_a_moving_camera_changes_no_names(shifts):
+    """A pan of a shoulder's width a frame, one jolt, and a camera that shakes: names are right throughout."""
+    keeper = SideKeeper()
+    for frame, shift in enumerate(np.cumsum(shifts)):
+        assert not keeper.update(seen(body(shift=shift), frame)).swapped.any()
+
+
+@pytest.mark.parametrize("fps", [10.0, 15.0, 30.0])
+def test_a_runner_on_the_spot_keeps_the_names_of_the_limbs(fps):
+    """Seen from the side: wrists and ankles swing past each other three times in two seconds, 50 px either way."""
+    keeper = SideKeeper()
+    for frame in range(int(6 * fps)):
+        swing = 50 * np.sin(2 * np.pi * 1.5 * frame / fps)
+        xy = body(width=6)
+        for part, share in (("wrist", 1.0), ("elbow", 0.5), ("ankle", -1.0), ("knee", -0.5)):
+            xy[INDEX[f"left_{part}"], 0] += share * swing
+            xy[INDEX[f"right_{part}"], 0] -= share * swing
+        assert not keeper.update(seen(xy, frame, fps=fps)).swapped.any()
+
+
+def test_pictures_of_another_size_are_another_place():
+    keeper = SideKeeper()
+    for frame in range(10):
+        keeper.update(dataclasses.replace(seen(body(), frame), size=(640, 480)))
+    later = dataclasses.replace(seen(body(), 10, wrong=(ARMS,)), size=(320, 240))
+    assert not keeper.update(later).swapped.any()
+
+
+def test_points_that_are_not_numbers_say_nothing():
+    keeper = SideKeeper()
+    for frame in range(10):
+        keeper.update(seen(body(), frame))
+    lost = body()
+    lost[:] = np.nan
+    keeper.update(seen(lost, 10))
+    for frame in range(11, 30):
+        assert not keeper.update(seen(body(), frame)).swapped.any()
+    assert keeper.update(seen(body(), 30, wrong=(ARMS,))).swapped.tolist() == [[True, False]]

@@ -170,7 +170,7 @@ class AugmentConfig(Config):
     rotate: float = 0.6
     degrees: float = 40.0  # either way
     tumble: float = 0.05  # share turned by any angle: handstands and somersaults
-    zoom: tuple[float, float] = (0.65, 1.2)  # part of the picture the crop shows, in units of the enlarged box
+    zoom: tuple[float, float] = (0.65, 1.2)  # part of the picture the crop shows, in units of 1.25 boxes
     shift: float = 0.06  # of the box, like a detector's errors
     flip: float = 0.5
     half_body: float = 0.25

@@ -18,12 +18,13 @@ class Follower:
 
     Args:
         run: `track`, `track_buffer`, `det_every`, `sides` and `smooth` apply.
+        stills: the frames are photographs, and none says anything of another's left and right.
     """
 
-    def __init__(self, run: RunConfig) -> None:
+    def __init__(self, run: RunConfig, *, stills: bool = False) -> None:
         self.run = run
         self.tracker = Tracker(run.track_buffer) if run.track or run.det_every != 1 else None
-        self.sides = SideKeeper() if run.sides == "tracked" else None
+        self.sides = SideKeeper() if run.sides == "tracked" and not stills else None
         self.smoother = Smoother.parse(run.smooth)
 
     def update(self, poses: Poses) -> Poses:

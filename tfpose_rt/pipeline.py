@@ -68,7 +68,7 @@ class Stream:
         self.info: StreamInfo = source.info
         self.stats = Stats()
         self.ended = "user"
-        self.follower = Follower(self.run)
+        self.follower = Follower(self.run, stills=self.info.kind == "images")
         self._after = after
         self._last: Poses | None = None
         self._detected = -np.inf  # pts of the last detection

@@ -25,7 +25,8 @@ WRONG = 0.2  # how often a frame's names are taken to be wrong; only matters bes
 RATE = 6.0  # frames a second that count as independent: the model errs in runs
 APART = 1.0  # how unlikely it is that arms and legs disagree, in log-odds of such a frame
 LOOSE = 0.5  # of the OKS tolerance: how far a still joint wanders from frame to frame
-SPEED = 1.0  # sides of the box a second: how fast a joint moves
+SPEED = 2.5  # sides of the box a second: how fast a joint moves beside the others of its limbs
+STEADY = 2.0  # log-odds, before any joint is asked, that the model names as in the frame before
 CAP = 9.0  # squared deviations: a joint found elsewhere says no more than this
 KNOWN = 0.1  # joints scored less say nothing
 DOUBT = 0.004  # chance of any change, whatever the joints say
@@ -46,6 +47,7 @@ class SideKeeper:
     """Exchanges left and right of the arms or legs where the frames before say so."""
 
     _people: dict[int, _Seen] = field(default_factory=dict)
+    _size: tuple[int, int] = (0, 0)
 
     def reset(self) -> None:
         """Forget everybody."""
@@ -61,6 +63,8 @@ class SideKeeper:
         """
         if poses.ids is None:
             raise ValueError("sides need ids: switch tracking on")
+        if poses.size != self._size:  # other pixels
+            self._people, self._size = {}, poses.size
         known = {i: s for i, s in self._people.items() if 0 < poses.pts - s.t <= GAP}
         swapped = np.zeros((len(poses), len(LIMBS)), bool)
         for row, number in enumerate(poses.ids.tolist()):
@@ -109,10 +113,16 @@ def _stays(before: _Seen, xy: Array, scores: Array, joints: npt.NDArray[np.int64
     """The chance that a group is named as in the frame before, from how far its joints moved either way."""
     weight = np.minimum(scores, before.scores)
     weight = np.minimum(weight, weight[OTHER])[joints]  # a joint says nothing where its twin is unknown
-    weight = np.where(weight < KNOWN, 0.0, weight)
+    moved = xy[joints] - before.xy[joints]
+    weight = np.where((weight < KNOWN) | np.isnan(moved).any(-1), 0.0, weight)
+    if not weight.any():
+        return float(1 / (1 + np.exp(-STEADY)))
+    # what all of them moved is the person's way, or the camera's: the same, whichever way they are named
+    shift = (np.nan_to_num(moved) * weight[:, None]).sum(0) / weight.sum()
     variance = (2 * SIGMAS[joints] * LOOSE * side) ** 2 + (SPEED * side * dt) ** 2
     same, other = (
-        np.minimum(((xy[taken] - before.xy[joints]) ** 2).sum(-1) / variance, CAP) for taken in (joints, OTHER[joints])
+        np.minimum((np.nan_to_num(xy[taken] - before.xy[joints] - shift) ** 2).sum(-1) / variance, CAP)
+        for taken in (joints, OTHER[joints])
     )
-    odds = float(((other - same) * weight).sum() / 2)
+    odds = STEADY + float(((other - same) * weight).sum() / 2)
     return float(np.clip(1 / (1 + np.exp(-odds)), DOUBT, 1 - DOUBT))

@@ -58,8 +58,11 @@ def test_a_coco_score_is_the_detectors_times_the_oks_to_be_expected(tmp_path):
     """Errors of twice a joint's falloff times the root of the area, 0.53 x 36 x 36: every OKS is exp(-1 / 2)."""
     one = next(r for r in results() if r.frame == 1)
     far = replace(one.poses, errors=(SIGMAS * np.sqrt(0.53) * 36 * 2).astype(np.float32)[None])  # exp(-1 / 2)
-    write(coco_sink(tmp_path / "clip.json", header()), [replace(one, poses=far)])
-    assert json.loads((tmp_path / "clip.json").read_text())[0]["score"] == pytest.approx(0.8 * np.exp(-0.5), abs=1e-3)
+    for options in (SinkOptions(), SinkOptions(normalised=True)):
+        write(coco_sink(tmp_path / "clip.json", header(), options, overwrite=True), [replace(one, poses=far)])
+        assert json.loads((tmp_path / "clip.json").read_text())[0]["score"] == pytest.approx(
+            0.8 * np.exp(-0.5), abs=1e-3
+        )
 
 
 def test_openpose_names_fields_and_order(tmp_path):

@@ -207,3 +207,16 @@ def test_shares_of_the_picture_come_without_errors(tmp_path):
     path = tmp_path / "clip.csv"
     write(CsvSink(path, header(error_kind="calibrated"), SinkOptions(normalised=True)), results(errors=True))
     assert tuple(pd.read_csv(path).columns) == WIDE
+
+
+def test_a_csv_begun_without_errors_goes_on_without(tmp_path):
+    path = tmp_path / "clip.csv"
+    first = CsvSink(path, header())
+    for result in list(results())[:3]:
+        first.write(result)
+    first.abort()
+    again = CsvSink(path, header(error_kind="calibrated"), SinkOptions(resume=Resume(last=1, frames=2, first_pts=0.0)))
+    write(again, list(results(errors=True))[2:])
+    table = pd.read_csv(path)
+    assert tuple(table.columns) == WIDE
+    assert sorted(table.frame.unique()) == [0, 1, 2, 3, 4, 6]

@@ -8,6 +8,7 @@ import pytest
 from program import run_program
 
 from tfpose_rt.config import RunConfig
+from tfpose_rt.crop import ENLARGE
 from tfpose_rt.errors import InputError, UsageError
 from tfpose_rt.estimator import PoseEstimator
 from tfpose_rt.skeleton import INDEX, NAMES
@@ -114,7 +115,7 @@ def test_the_crop_in_the_picture_is_the_crop(seen, figure):
     x0, y0, x1, y1 = seen.boxes[0]
     width, height = corners[2] - corners[0]
     assert width / height == pytest.approx(191 / 255)
-    assert max(width / (x1 - x0), height / (y1 - y0)) >= 1.25 - 1e-6
+    assert max(width / (x1 - x0), height / (y1 - y0)) >= ENLARGE - 1e-6
     np.testing.assert_allclose(corners[[0, 2]].mean(0), [(x0 + x1) / 2, (y0 + y1) / 2], atol=1e-3)
 
 

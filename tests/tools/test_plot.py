@@ -37,8 +37,8 @@ def person(xy, *, frame, pts, scores=None, ids=(0,)):
     )  # fmt: skip
 
 
-def write(path, items):
-    sink = JsonlSink(path, header())
+def write(path, items, **told):
+    sink = JsonlSink(path, header(**told))
     for item in items:
         sink.write(item)
     sink.close({"complete": True, "ended": "eof", "frames": len(items), "exit_code": 0})
@@ -381,7 +381,7 @@ def test_a_band_as_high_as_the_errors_lies_around_the_positions(tmp_path):
     for frame, pts in enumerate(TIMES):
         one = person(np.tile([100 + 60 * pts, 50.0], (17, 1)), frame=frame, pts=pts)
         items.append(replace(one, poses=replace(one.poses, errors=np.full((1, 17), 3, np.float32))))
-    motion = read_motion(write(tmp_path / "a.jsonl", items))
+    motion = read_motion(write(tmp_path / "a.jsonl", items, error_kind="calibrated"))
     figure = plot(motion, "xy", joints="nose")
     (band,) = [c for c in figure.axes[0].collections if len(c.get_paths())]
     outline = band.get_paths()[0].vertices

@@ -11,6 +11,7 @@ import torch
 
 from tfpose_rt import skeleton
 from tfpose_rt.config import ModelConfig, RunConfig
+from tfpose_rt.crop import ENLARGE
 from tfpose_rt.errors import InputError, OutputError, UsageError
 from tfpose_rt.model.tfpose import TFPose
 from tfpose_rt.model.weights import save_model
@@ -158,10 +159,10 @@ def a_look(*answers):
 
 
 def test_a_tile_shows_the_label_in_white_and_the_answer_in_colour():
-    """The crop is 1.25 x the box high, so 90 px are 384 / 1.25: 3.41 px of the tile to one of the picture."""
+    """The crop is `ENLARGE` times the box high, so that 383 px of the tile show 90 px times that of the picture."""
     seen = a_look(arm((80, 110)))
     image = tile(seen, seen.cases[0])
-    factor = 383 / (90 * 1.25)
+    factor = 383 / (90 * ENLARGE)
     x = round((100 - 100) * factor + 287 / 2)
     label, answer = (round((y - 100) * factor + 383 / 2) for y in (90, 110))
     assert (image[label, x] > 150).all()  # a thin line, between two rows of pixels

@@ -6,7 +6,7 @@ import torch
 
 from tfpose_rt.config import AugmentConfig, ModelConfig, TrainConfig
 from tfpose_rt.errors import TfposeError, UsageError, WeightsError
-from tfpose_rt.model.weights import load_model, read
+from tfpose_rt.model.weights import load_model, read, write
 from tfpose_rt.training.data import load
 from tfpose_rt.training.loop import schedule, train
 from tfpose_rt.training.recipe import build_config
@@ -112,3 +112,26 @@ def test_a_recipe_from_words_and_flags(tmp_path):
 def test_a_recipe_that_makes_no_sense(word):
     with pytest.raises(UsageError):
         build_config("n", None, [word], {})
+
+
+def test_a_state_from_before_errors_were_fitted_goes_on(samples, tmp_path):
+    def stop(progress: Progress) -> None:
+        if progress.step == 2:
+            raise KeyboardInterrupt
+
+    config = dataclasses.replace(SMALL, steps=3)
+    with pytest.raises(KeyboardInterrupt):
+        train(samples, config, tmp_path, device=torch.device("cpu"), report=stop)
+    tensors, metadata = read(tmp_path / "state.safetensors")
+    old = {name: value for name, value in tensors.items() if not name.endswith("error_scale")}
+    assert len(old) == len(tensors) - 2
+    write(tmp_path / "state.safetensors", old, metadata)
+    assert train(samples, config, tmp_path, resume=True, device=torch.device("cpu")).step == 3
+
+
+def test_l1_teaches_the_errors_too(samples, tmp_path):
+    """Under the paper's loss alone nothing would move the scales from where they start."""
+    config = dataclasses.replace(SMALL, steps=20, epochs=1000, batch=2, lr=2e-3, hold_out=False, loss="l1")
+    train(samples[:2], config, tmp_path, device=torch.device("cpu"))
+    last = load_model(tmp_path / "last.safetensors")[0].heads[-1].last.weight
+    assert last[2:4].abs().max() > 1e-3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,8 @@ def _build(path: Path, results: Callable[[], Iterator[Result]], about: Mapping[s
                 continue
             images.write(first + json.dumps({"id": result.frame, "pts": round(result.pts, SECONDS)}))
             first = ",\n"
-            for person in coco_people(chosen(result.poses, options), result.frame):
+            in_px = chosen(result.poses, replace(options, normalised=False))  # scores hang on distances
+            for person in coco_people(chosen(in_px, options), result.frame, _worth(in_px)):
                 people.write(between + json.dumps(person))
                 between = ",\n"
         people.write("\n]\n")
@@ -58,14 +60,13 @@ def _build(path: Path, results: Callable[[], Iterator[Result]], about: Mapping[s
     return [(new_name(p), p) for p in (path, images_path(path))]
 
 
-def coco_people(poses: Poses, image_id: int) -> list[dict[str, Any]]:
-    """One COCO result for each person.
+def coco_people(poses: Poses, image_id: int, worth: npt.NDArray[np.float64]) -> list[dict[str, Any]]:
+    """One COCO result for each person; `worth` (N,) is what the skeletons alone are worth, 0..1.
 
     `bbox` is x, y, w, h with edges counted from the picture's edge (half a pixel more than our centres); `score` is
     the detector's score times the OKS to be expected (`skeleton.person_score`). Where the model gave no errors it is
     the detector's times the mean of the joint scores above 0.2, or 0 where there are none.
     """
-    worth = _worth(poses)
     out = []
     for i in range(len(poses)):
         x0, y0, x1, y1 = np.asarray(poses.boxes[i], np.float64)

@@ -78,7 +78,7 @@ def build_header(
         "model": dict(model or {"name": None, "sha256": None, "input": None}),
         "detector": {**found, "conf": run.conf, "iou": run.iou, "every": run.det_every},
         "tracker": tracker,
-        "sides": run.sides if run.track else "model",
+        "sides": run.sides if run.track and info.kind != "images" else "model",
         "smooth": None if run.smooth == "off" else {"name": run.smooth},
         "device": device,
         "engine": {"name": engine, "reason": engine_reason},

@@ -67,6 +67,8 @@ class CsvSink:
         keep, frames = 0, set()
         with PartFile.part(self.path).open("rb") as file:
             for number, line in enumerate(file):
+                if not number:  # a run that began before there were errors goes on without them
+                    self._errors = self._errors and line.rstrip().endswith(b"error")
                 if not line.endswith(b"\n") or (number and int(line.split(b",", 1)[0]) > last):
                     break
                 keep += len(line)

@@ -23,6 +23,10 @@ SCORES = {
     "calibrated": "share of joints scored so that lie within OKS 0.5 of the truth, on the held-out set: {on}",
     "raw": "0..1, higher is surer; not calibrated",
 }
+ERRORS = {
+    "calibrated": "half of such joints lie within this distance of the place people would mark",
+    "raw": "larger for joints that are further off; not fitted",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +141,7 @@ def _facts(kind: str, path: Path, told: Mapping[str, Any], size: tuple[int, int]
 def _pose_facts(joints: int, told: Mapping[str, Any]) -> dict[str, Any]:
     names = {len(NAMES): NAMES, len(MPII_NAMES): MPII_NAMES}.get(joints, tuple(f"joint_{k}" for k in range(joints)))
     kind = "calibrated" if told.get("calibrated") else "raw"
+    fitted = "calibrated" if told.get("errors_fitted") else "raw"
     return {
         "crop": {
             "enlarge": ENLARGE,
@@ -147,7 +152,7 @@ def _pose_facts(joints: int, told: Mapping[str, Any]) -> dict[str, Any]:
         "outputs": {
             "keypoints": f"(batch, {joints}, 2) float32: x, y",
             "scores": f"(batch, {joints}) float32: {SCORES[kind].format(on=told.get('calibrated'))}",
-            "errors": f"(batch, {joints}) float32: px of the crop; half of such joints lie within of the true place",
+            "errors": f"(batch, {joints}) float32: px of the crop, {ERRORS[fitted]}",
         },
         "coordinates": "px of the crop, (0, 0) is the centre of its top-left pixel, x right, y down",
         "keypoints": list(names),
@@ -155,6 +160,7 @@ def _pose_facts(joints: int, told: Mapping[str, Any]) -> dict[str, Any]:
         "skeleton": [list(edge) for edge in EDGES] if names is NAMES else [],
         "skeleton_base": 0,
         "score_kind": kind,
+        "error_kind": fitted,
     }
 
 

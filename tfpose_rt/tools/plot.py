@@ -92,7 +92,9 @@ def draw_xy(view: View) -> Any:
     for axes in grid[:, 1::2].flat:
         axes.invert_yaxis()
     told = not all(np.isnan(person.errors).all() for person in view.people)
-    band = "band: the joint's own error, within which half of such joints lie" if told else ""
+    fitted = view.motion.header.get("error_kind") == "calibrated"
+    means = "within which half of such joints lie" if fitted else "not fitted: wider where it is less sure"
+    band = f"band: the joint's own error, {means}" if told else ""
     turned = "y counts downwards, its axes are turned so that up is up"
     return finish(made, view, "joint positions", grid.flat, turned, band)
 

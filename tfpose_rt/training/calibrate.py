@@ -67,7 +67,7 @@ def fit(model: TFPose, samples: Sequence[Sample]) -> tuple[float, float]:
         model.error_scale.fill_(1)
     said = answer(model, samples)
     weight = np.stack([s.weight for s in samples])
-    labelled = weight >= min(1.0, float(weight.max()))
+    labelled = (weight > 0) & (weight >= min(1.0, float(weight.max())))
     right = right_mask(said.xy, samples)
     raw = logit(said.scores.astype(np.float64).clip(1e-6, 1 - 1e-6))
     maps = np.array([fit_joint(raw[labelled[:, k], k], right[labelled[:, k], k]) for k in range(raw.shape[1])])

@@ -34,6 +34,8 @@ from tfpose_rt.training.loader import Batch, Loader, weigh
 from tfpose_rt.training.state import Progress, restore, save_state
 from tfpose_rt.training.validate import validate
 
+SCALES = 0.05  # weight of the scales' own term beside the paper's L1: small, they share the queries with it
+
 
 class Objective(nn.Module):
     """The model, the branches that exist in training only, and their sum."""
@@ -69,6 +71,9 @@ class Objective(nn.Module):
         terms = {"pose": pose.sum(), "score": score.sum(), "l1": losses.mean_l1(xy[-1:], target, weight).sum()}
         scale = 50.0 if self.config.loss == "l1" else 1.0  # keeps the score term's share alike
         total = scale * terms["pose"] + 0.5 * terms["score"]
+        if self.config.loss == "l1":  # no likelihood teaches the scales, and a joint's error is read from them
+            terms["scale"] = losses.laplace(xy.detach(), sigma, target, weight).sum()
+            total = total + SCALES * terms["scale"]
         if self.branch is not None:
             terms["heatmap"] = self.branch.loss(out.memory, target, weight)
             total = total + self.balance * terms["heatmap"]

@@ -44,6 +44,10 @@ def restore(
 ) -> None:
     """The inverse of `save_state`, into objects of the same configuration."""
     tensors, metadata = read(path)
+    for name, value in objective.state_dict().items():
+        if name.endswith("error_scale"):  # states from before errors were fitted lack it
+            tensors.setdefault(f"now.{name}", value)
+            tensors.setdefault(f"average.{name.removeprefix('model.')}", value)
     objective.load_state_dict({k.removeprefix("now."): v for k, v in tensors.items() if k.startswith("now.")})
     for k, v in average.state.items():
         v.copy_(tensors[f"average.{k}"])
