@@ -214,7 +214,7 @@ def test_the_bundled_model_gives_hidden_joints_back(bundled):
     blank = list(clip_people())
     said = answer(bundled, blank)
     strong, weak = said.scores > 0.85, said.scores < 0.3
-    assert strong.sum() > 34
+    assert strong.sum() >= 30  # of 51: two people nearly whole, little of the one upside down
     assert weak.any()  # the far arm of somebody in a somersault
     shown = strong & (np.arange(17) % 2 == 0)
     people = [
