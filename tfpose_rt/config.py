@@ -75,6 +75,7 @@ class ModelConfig(Config):
     decoder_layers: int = 3  # N_D
     ffn: int = 4  # width of the feed-forward layers, in units of C
     size: tuple[int, int] = (192, 256)  # W, H of the crop, px
+    enlarge: float = 1.25  # of the box on each axis, what a crop shows in use; training varies around 1.25
     strides: tuple[int, ...] = (8, 16, 32)
     q2q: bool = True  # self-attention between the keypoint queries
     start: str = "image"  # y^0: "mean" (a learned constant, the paper) or "image" (predicted from the coarsest level)
@@ -85,6 +86,8 @@ class ModelConfig(Config):
             raise UsageError(
                 f"size = {self.size}", why=f"sides are halved to stride {self.strides[-1]}", fix="192, 256"
             )
+        if not 1 <= self.enlarge <= 2:
+            raise UsageError(f"enlarge = {self.enlarge}", why="crops show 1 to 2 boxes", fix="enlarge = 1.25")
         if self.channels % self.heads or self.channels % 32:
             why = f"not a multiple of {self.heads} heads and of 32 groups"
             raise UsageError(f"channels = {self.channels}", why=why, fix="192")
@@ -101,7 +104,7 @@ class ModelConfig(Config):
 
 
 MODELS: dict[str, ModelConfig] = {
-    "n": ModelConfig(),
+    "n": ModelConfig(enlarge=1.1),  # larger people are worth more to small crops than room around them
     "s": ModelConfig(name="s", trunk="yolo26s", channels=256, encoder_layers=2, decoder_layers=4),
     "m": ModelConfig(name="m", trunk="resnet50", channels=256, encoder_layers=4, decoder_layers=6),
     "l": ModelConfig(

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 
-ENLARGE = 1.1  # the model sees this much of the box on each axis
+ENLARGE = 1.25  # of the box on each axis, unless a model wants it closer
 FILL = (114, 114, 114)  # what lies beyond the picture's edge
 
 

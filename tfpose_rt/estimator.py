@@ -180,7 +180,7 @@ class PoseEstimator:
         from tfpose_rt.model.mirror import join_mirrored
 
         began = time.perf_counter()
-        matrices = crop_matrix(fit_box(boxes, self.crop_size), self.crop_size)
+        matrices = crop_matrix(fit_box(boxes, self.crop_size, self._net.config.enlarge), self.crop_size)
         crops = np.stack([warp(image, m, self.crop_size) for image, m in zip(images, matrices, strict=True)])
         between = time.perf_counter()
         run = self._run_torch if self._compiled is None else self._compiled

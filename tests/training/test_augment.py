@@ -8,7 +8,7 @@ from tfpose_rt import skeleton
 from tfpose_rt.config import AugmentConfig, TrainConfig
 from tfpose_rt.crop import crop_matrix, fit_box
 from tfpose_rt.errors import UsageError
-from tfpose_rt.training.augment import ROOM, Dice, cut_off, half_body, mirror, vary
+from tfpose_rt.training.augment import Dice, cut_off, half_body, mirror, vary
 from tfpose_rt.training.data import load
 from tfpose_rt.training.host_crops import crop
 from tfpose_rt.training.recipe import build_config
@@ -61,7 +61,7 @@ def test_a_person_does_not_depend_on_the_others_in_the_batch(samples):
 
 def test_nothing_but_the_box_varies_where_nothing_else_is_asked_for(samples):
     result = varied(samples, AugmentConfig(**STILL, zoom=(1, 1), shift=0))
-    box = fit_box(np.stack([s.box for s in samples]), SIZE, ROOM)
+    box = fit_box(np.stack([s.box for s in samples]), SIZE)
     upright = crop_matrix(box, SIZE)
     # only the sides' lengths vary, by 15 % at most, so the centres stay and the scale nearly so
     centre = np.append((box[0, :2] + box[0, 2:]) / 2, 1)

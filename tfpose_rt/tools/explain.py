@@ -168,7 +168,7 @@ def explain(spec: str, run: RunConfig | None = None, *, person: int = 0) -> Expl
         why = f"it has {model.config.keypoints} joints, not COCO's {len(skeleton.NAMES)}"
         raise UsageError(f"{weights.name} cannot be explained", why=why, fix="weights for COCO's joints")
     size = model.config.size
-    to_crop = crop_matrix(fit_box(people.boxes[person], size), size)
+    to_crop = crop_matrix(fit_box(people.boxes[person], size, model.config.enlarge), size)
     crop = warp(frame.image, to_crop, size)
     rgb = torch.from_numpy(crop).to(device).permute(2, 0, 1).flip(0).float().div(255)[None]
     shapes = model.config.shapes

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tfpose_rt import assets, detect
-from tfpose_rt.crop import ENLARGE, FILL
+from tfpose_rt.crop import FILL
 from tfpose_rt.io.jsonl import tool_version
 from tfpose_rt.model.tfpose import TFPose
 from tfpose_rt.model.weights import load_model
@@ -110,7 +110,7 @@ def open_network(path: Path, *, half: bool = False, det_size: int = 640) -> Expo
         )  # fmt: skip
     model, told = load_model(path)
     size, joints, name = model.config.size, model.config.keypoints, model.config.name
-    facts = _facts("pose", path, told, size) | {"name": name} | _pose_facts(joints, told)
+    facts = _facts("pose", path, told, size) | {"name": name} | _pose_facts(joints, model.config.enlarge, told)
     pose = PoseNetwork(model, half).eval().requires_grad_(False)
     return Exportable(kind="pose", network=pose, size=size, outputs=POSE_OUTPUTS, facts=facts)
 
@@ -138,13 +138,13 @@ def _facts(kind: str, path: Path, told: Mapping[str, Any], size: tuple[int, int]
     }
 
 
-def _pose_facts(joints: int, told: Mapping[str, Any]) -> dict[str, Any]:
+def _pose_facts(joints: int, enlarge: float, told: Mapping[str, Any]) -> dict[str, Any]:
     names = {len(NAMES): NAMES, len(MPII_NAMES): MPII_NAMES}.get(joints, tuple(f"joint_{k}" for k in range(joints)))
     kind = "calibrated" if told.get("calibrated") else "raw"
     fitted = "calibrated" if told.get("errors_fitted") else "raw"
     return {
         "crop": {
-            "enlarge": ENLARGE,
+            "enlarge": enlarge,
             "shape": "the box is enlarged about its centre on both axes, then grown to (W - 1) / (H - 1)",
             "lengths": "between pixel centres: box corners lie on the centres of the crop's outermost pixels",
             "fill_rgb": list(FILL[::-1]),

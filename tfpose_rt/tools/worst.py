@@ -22,7 +22,7 @@ import numpy as np
 from tfpose_rt import skeleton
 from tfpose_rt.caption import DARK, WHITE, Colour
 from tfpose_rt.config import RunConfig
-from tfpose_rt.crop import apply, crop_matrix, fit_box, warp
+from tfpose_rt.crop import ENLARGE, apply, crop_matrix, fit_box, warp
 from tfpose_rt.draw import SHIFT, SIDE_BGR, DrawStyle, draw
 from tfpose_rt.errors import InputError, UsageError
 from tfpose_rt.io.sinks import check_outputs
@@ -48,6 +48,7 @@ class Look:
     samples: Sequence[Sample]
     said: Answers
     cases: Sequence[Case]
+    enlarge: float = ENLARGE  # of the box, as the model sees it
 
     @property
     def low(self) -> int:
@@ -101,7 +102,7 @@ def look(
     facts = {
         "model": path.stem, "sha256": assets.sha256(path)[:12], "data": folder.name, "flip": flip, "people": len(cases),
     }  # fmt: skip
-    return Look(facts, model.config.size, samples, said, cases)
+    return Look(facts, model.config.size, samples, said, cases, model.config.enlarge)
 
 
 def pick(cases: Sequence[Case], count: int, *, only: str | None = None, joints: int = 1) -> list[Case]:
@@ -121,7 +122,7 @@ def tile(seen: Look, case: Case) -> Image:
     """One person: the crop as the model sees it, enlarged; labels, answer, and a caption of four lines."""
     sample, i = seen.samples[case.number], case.number
     size = (round(TALL * seen.size[0] / seen.size[1]), TALL)
-    matrix = crop_matrix(fit_box(sample.box, size), size)
+    matrix = crop_matrix(fit_box(sample.box, size, seen.enlarge), size)
     shown = warp(sample.read(), matrix, size)
     xy, truth = apply(matrix, seen.said.xy[i]), apply(matrix, sample.xy)
     labelled = sample.weight > 0

@@ -24,7 +24,6 @@ Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.float32]
 Whole = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
-ROOM = 1.25  # of the box on each axis: what `zoom` counts in; use is a little closer, where people are larger
 
 
 class Dice:
@@ -142,7 +141,7 @@ def vary(
     weight, known = _where(mirrored, flipped[2], weight), _where(mirrored, flipped[3], known)
     tumbled, turned, angle = dice.random() < recipe.tumble, dice.random() < recipe.rotate, dice.uniform(-1, 1)
     degrees = angle * np.where(tumbled, 180, np.where(turned, recipe.degrees, 0))
-    matrix = crop_matrix(fit_box(box, size, ROOM), size, degrees)
+    matrix = crop_matrix(fit_box(box, size), size, degrees)
     points = apply(matrix, xy)
     inside = ((points >= -0.5) & (points <= np.array(size) - 0.5)).all(-1)
     area = np.array([s.area for s in samples]) * scale_of(matrix) ** 2

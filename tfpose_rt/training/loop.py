@@ -112,7 +112,8 @@ def mean_pose(samples: list[Sample], config: TrainConfig) -> Tensor:
     """The mean of the labelled joints in their crops: (K, 2), where y^0 starts."""
     from tfpose_rt.crop import apply, crop_matrix, fit_box
 
-    matrices = crop_matrix(fit_box(np.stack([s.box for s in samples]), config.model.size), config.model.size)
+    size = config.model.size
+    matrices = crop_matrix(fit_box(np.stack([s.box for s in samples]), size, config.model.enlarge), size)
     xy = (apply(matrices, np.stack([s.xy for s in samples])) + 0.5) / config.model.size
     weight = np.stack([s.weight for s in samples])[..., None]
     mean = (xy * weight).sum(0) / np.maximum(weight.sum(0), 1e-6)

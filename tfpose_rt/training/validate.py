@@ -67,7 +67,7 @@ def answer(
     xy, scores, errors = [], [], []
     for first in range(0, len(samples), batch):
         chunk = samples[first : first + batch]
-        matrices = crop_matrix(fit_box(whole[first : first + batch], size), size)
+        matrices = crop_matrix(fit_box(whole[first : first + batch], size, model.config.enlarge), size)
         crops = np.stack([warp(s.read(), m, size)[..., ::-1] for s, m in zip(chunk, matrices, strict=True)])
         images = torch.from_numpy(crops).to(device).permute(0, 3, 1, 2).float().div_(255)
         points, score, error = (t.float().cpu().numpy() for t in forward(model, images, flip))
