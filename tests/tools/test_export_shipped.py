@@ -61,7 +61,7 @@ def test_onnxruntime_reports_nothing_through_us(tmp_path: Path, quiet: bool) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("weights", ["default", "n-384", "yolo-n"])
+@pytest.mark.parametrize("weights", ["default", "yolo-n"])
 @pytest.mark.parametrize("name", FORMATS)
 def test_what_ships_is_the_same_everywhere(weights: str, name: str, tmp_path: Path) -> None:
     made = tool.export(weights, name, tmp_path / f"x{FORMATS[name].suffix}")

@@ -38,7 +38,7 @@ class Finder(nn.Module):
     def __init__(self, *, by_size=False, hip=None, score=0.9, keypoints=17):
         super().__init__()
         self.here = nn.Parameter(torch.zeros(1))
-        self.config = SimpleNamespace(size=(96, 128), keypoints=keypoints)
+        self.config = SimpleNamespace(size=(96, 128), keypoints=keypoints, enlarge=1.25)
         self.by_size, self.hip, self.score = by_size, hip, score
 
     def forward(self, images):
