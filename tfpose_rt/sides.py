@@ -68,7 +68,7 @@ class SideKeeper:
         known = {i: s for i, s in self._people.items() if 0 < poses.pts - s.t <= GAP}
         swapped = np.zeros((len(poses), len(LIMBS)), bool)
         for row, number in enumerate(poses.ids.tolist()):
-            self._people[number] = known[number] = now = _step(known.get(number), poses, row)
+            known[number] = now = _step(known.get(number), poses, row)
             swapped[row] = np.exp(now.chance) @ STATES > 0.5
         self._people = known
         return exchange(dataclasses.replace(poses, swapped=frozen(swapped, np.bool_)))

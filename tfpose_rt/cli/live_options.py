@@ -121,13 +121,9 @@ def open_model(run: RunConfig, size: tuple[int, int]) -> Any:
 
 def header_of(source: Source, run: RunConfig, model: Any, args: Mapping[str, Any]) -> dict[str, Any]:
     """The header record of recordings of this run."""
-    from tfpose_rt.io.jsonl import build_header, now_iso
+    from tfpose_rt.io.jsonl import header_of_run, now_iso
 
-    return build_header(
-        source.info, run, model=model.model, detector=model.detector, device=str(model.device), engine=model.engine,
-        engine_reason=model.engine_reason, kernel=model.kernel, precision=model.precision,
-        score_kind=model.score_kind, error_kind=model.error_kind, args=args, clock_start=now_iso(),
-    )  # fmt: skip
+    return header_of_run(source.info, run, model, args, now_iso())
 
 
 def metrics_of(stream: Stream, model: Any) -> Metrics:

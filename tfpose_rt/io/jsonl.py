@@ -88,6 +88,17 @@ def build_header(
     }  # fmt: skip
 
 
+def header_of_run(
+    info: StreamInfo, run: RunConfig, model: Any, args: Mapping[str, Any], clock_start: str | None = None
+) -> dict[str, Any]:
+    """`build_header` with what an estimator says of itself."""
+    return build_header(
+        info, run, model=model.model, detector=model.detector, device=str(model.device), engine=model.engine,
+        engine_reason=model.engine_reason, kernel=model.kernel, precision=model.precision,
+        score_kind=model.score_kind, error_kind=model.error_kind, args=args, clock_start=clock_start,
+    )  # fmt: skip
+
+
 def tool_version() -> str:
     """The version of this package as installed."""
     try:

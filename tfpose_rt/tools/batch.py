@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from tfpose_rt.config import RunConfig
 from tfpose_rt.draw import DrawStyle, draw
 from tfpose_rt.errors import TfposeError
-from tfpose_rt.io.jsonl import build_header
+from tfpose_rt.io.jsonl import header_of_run
 from tfpose_rt.io.parts import PartFile, Sink, SinkOptions
 from tfpose_rt.io.sinks import check_outputs, finals, open_sink
 from tfpose_rt.io.sources import open_source
@@ -246,11 +246,7 @@ class _Tally:
 def _open_sinks(
     job: Job, info: StreamInfo, model: Any, run: RunConfig, how: How, earlier: unfinished.Unfinished | None
 ) -> list[Sink]:
-    header = build_header(
-        info, run, model=model.model, detector=model.detector, device=str(model.device), engine=model.engine,
-        engine_reason=model.engine_reason, kernel=model.kernel, precision=model.precision,
-        score_kind=model.score_kind, error_kind=model.error_kind, args=how.args,
-    )  # fmt: skip
+    header = header_of_run(info, run, model, how.args)
     sound = Path(job.source) if how.sound and info.kind == "file" else None
     options = replace(
         how.sink,

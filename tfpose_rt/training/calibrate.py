@@ -19,7 +19,7 @@ from tfpose_rt.model.tfpose import TFPose
 from tfpose_rt.model.weights import load_model, save_model
 from tfpose_rt.training.data import Sample, is_validation, load
 from tfpose_rt.training.evaluate import reliability
-from tfpose_rt.training.validate import answer, right_mask
+from tfpose_rt.training.validate import answer, distances, right_mask
 
 PRIOR = 4.0  # weight of "no change", in joints: keeps rare joints from following their noise
 
@@ -48,7 +48,7 @@ def fit_joint(logits: npt.NDArray[np.float64], right: npt.NDArray[np.bool_]) -> 
 def fit_error(stated: npt.NDArray[np.float64], distance: npt.NDArray[np.float64]) -> float:
     """The factor on stated errors (N,) px below which half of the true distances (N,) px lie.
 
-    `PRIOR` joints on either side of a factor of 1 keep rare joints from following their noise.
+    `PRIOR` joints whose factor is 1 keep rare joints from following their noise.
     """
     ratio = distance / np.maximum(stated, 1e-6)
     return float(np.median(np.concatenate((ratio, np.full(round(PRIOR), 1.0)))))
@@ -71,7 +71,7 @@ def fit(model: TFPose, samples: Sequence[Sample]) -> tuple[float, float]:
     right = right_mask(said.xy, samples)
     raw = logit(said.scores.astype(np.float64).clip(1e-6, 1 - 1e-6))
     maps = np.array([fit_joint(raw[labelled[:, k], k], right[labelled[:, k], k]) for k in range(raw.shape[1])])
-    far = np.linalg.norm(said.xy - np.stack([s.xy for s in samples]), axis=-1)
+    far = distances(said, samples)
     scales = [fit_error(said.errors[labelled[:, k], k], far[labelled[:, k], k]) for k in range(raw.shape[1])]
     with torch.no_grad():
         model.calibration.copy_(torch.tensor(maps, dtype=torch.float32))

@@ -29,7 +29,7 @@ from tfpose_rt.training.evaluate import (
     reliability,
     require_pycocotools,
 )
-from tfpose_rt.training.validate import Answers, answer, crop_figures
+from tfpose_rt.training.validate import Answers, answer, crop_figures, distances
 
 TORSO = ("left_shoulder", "right_hip")  # PCK@0.2 measures against this distance
 
@@ -173,8 +173,7 @@ def count(
 
 def coverage(said: Answers, samples: Sequence[Sample], labelled: npt.NDArray[np.bool_]) -> dict[str, float]:
     """Percentage of the labelled joints (N, K) within their stated errors (half is meant to be), and twice that."""
-    far = np.linalg.norm(said.xy - np.stack([s.xy for s in samples]), axis=-1)[labelled]
-    stated = said.errors[labelled]
+    far, stated = distances(said, samples)[labelled], said.errors[labelled]
     return {"within stated error": 100 * float((far <= stated).mean()),
             "within twice that": 100 * float((far <= 2 * stated).mean())}  # fmt: skip
 

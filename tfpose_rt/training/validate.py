@@ -84,6 +84,11 @@ def forward(model: TFPose, images: torch.Tensor, flip: bool) -> tuple[torch.Tens
     return join_mirrored(answer, model(images.flip(3)), skeleton.FLIPS[model.config.keypoints]) if flip else answer
 
 
+def distances(said: Answers, samples: Sequence[Sample]) -> npt.NDArray[np.float64]:
+    """(N, K) px from each answer to the joint's label, meaningless where there is none."""
+    return np.asarray(np.linalg.norm(said.xy - np.stack([s.xy for s in samples]), axis=-1))
+
+
 def right_mask(xy: Any, samples: Sequence[Sample]) -> npt.NDArray[np.bool_]:
     """(N, K) whether each answer lies within the OKS tolerance of a labelled joint."""
     truth = np.stack([s.xy for s in samples])
