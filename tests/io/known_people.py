@@ -10,14 +10,14 @@ INFO = StreamInfo(kind="file", name="clip one.mp4", size=(640, 480), fps=30.0, f
 SUMMARY = {"complete": True, "ended": "eof", "frames": 5, "exit_code": 0}
 
 
-def header(info=INFO, **more):
-    return build_header(info, RunConfig(), model={"name": "n", "sha256": "ab", "input": [192, 256]}, **more)
+def header(info=INFO, sides="model", **more):
+    return build_header(info, RunConfig(sides=sides), model={"name": "n", "sha256": "ab", "input": [192, 256]}, **more)
 
 
-def poses(ids, frame=0, pts=0.0, *, scores=True, track=True, errors=False):
+def poses(ids, frame=0, pts=0.0, *, scores=True, track=True, errors=False, swapped=False):
     """Person i has joint k at (100 i + k + 0.25, 200 + k + 0.5), score 0.5 + k / 100; a box 10 px around.
 
-    Its error, where errors are asked for, is i + k / 4 px.
+    Its error, where errors are asked for, is i + k / 4 px. Where swaps are asked for, even people's legs are.
     """
     n, k = len(ids), np.arange(17)
     xy = np.array([np.column_stack((100 * i + k + 0.25 + frame, 200 + k + 0.5)) for i in ids], np.float32)
@@ -27,6 +27,7 @@ def poses(ids, frame=0, pts=0.0, *, scores=True, track=True, errors=False):
         boxes=np.array([[100 * i - 10 + frame, 190, 100 * i + 26 + frame, 226] for i in ids], np.float32).reshape(n, 4),
         box_scores=np.full(n, 0.8, np.float32),
         errors=np.array([i + k / 4 for i in ids], np.float32).reshape(n, 17) if errors else None,
+        swapped=np.array([[False, i % 2 == 0] for i in ids], bool).reshape(n, 2) if swapped else None,
         ids=np.array(ids, np.int64) if track else None,
         frame=frame, pts=pts, size=(640, 480), box_from=("detector",) * n, new=np.zeros(n, bool),
     )  # fmt: skip

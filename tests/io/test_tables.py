@@ -12,7 +12,7 @@ from known_people import INFO, SUMMARY, header, poses, results
 from tfpose_rt.errors import InputError, UsageError
 from tfpose_rt.io.parquet import parquet_sink, read_parquet
 from tfpose_rt.io.parts import Resume, SinkOptions
-from tfpose_rt.io.tables import ERRORS, LONG, WIDE, CsvSink, read_csv
+from tfpose_rt.io.tables import ERRORS, LONG, SWAPPED, WIDE, CsvSink, read_csv
 from tfpose_rt.records import Result
 from tfpose_rt.skeleton import NAMES
 
@@ -200,6 +200,39 @@ def test_parquet_holds_errors_and_gives_them_back(tmp_path):
     assert table.filter((pl.col("frame") == 2) & (pl.col("id") == 2))["right_wrist_error"].item() == 4.5
     people = [r.poses for r in read_parquet(path)[1] if len(r.poses)]
     np.testing.assert_array_equal(people[0].errors[0], 1 + np.arange(17) / 4)
+
+
+def test_swapped_limbs_are_the_last_columns_and_come_back(tmp_path):
+    """The legs of person 2, of frames 2, 3 and 6, are swapped."""
+    path = tmp_path / "clip.csv"
+    write(CsvSink(path, header(error_kind="calibrated", sides="tracked")), results(errors=True, swapped=True))
+    table = pd.read_csv(path)
+    assert tuple(table.columns) == (*WIDE, *ERRORS, *SWAPPED)
+    assert SWAPPED == ("arms_swapped", "legs_swapped")
+    assert path.read_text().split("\n")[2].endswith(",0,0")
+    assert table[table.legs_swapped == 1].frame.tolist() == [2, 3, 6]
+    assert not table.arms_swapped.any()
+    made = [r.poses for r in results(swapped=True) if r.poses]
+    marks = [p.swapped.tolist() for p in made]
+    assert [r.poses.swapped.tolist() for r in read_csv(path)[1] if len(r.poses)] == marks
+    parquet = tmp_path / "clip.parquet"
+    write(parquet_sink(parquet, header(sides="tracked")), results(swapped=True))
+    assert pl.read_parquet(parquet).filter(pl.col("legs_swapped"))["frame"].to_list() == [2, 3, 6]
+    assert [r.poses.swapped.tolist() for r in read_parquet(parquet)[1] if len(r.poses)] == marks
+
+
+def test_long_tables_mark_the_joints_of_swapped_limbs(tmp_path):
+    path = tmp_path / "clip.csv"
+    options = SinkOptions(csv_layout="long")
+    write(CsvSink(path, header(sides="tracked"), options), results(swapped=True))
+    table = pd.read_csv(path)
+    assert tuple(table.columns) == (*LONG, "swapped")
+    marked = table[table.swapped == 1]
+    assert set(marked.keypoint) == {
+        f"{side}_{joint}" for side in ("left", "right") for joint in ("hip", "knee", "ankle")
+    }
+    assert marked.id.eq(2).all()
+    assert len(marked) == 3 * 6
 
 
 def test_shares_of_the_picture_come_without_errors(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from tfpose_rt.errors import InputError, UsageError
 from tfpose_rt.io.chosen import chosen
 from tfpose_rt.io.parts import SinkOptions
 from tfpose_rt.io.spool import Made, SpoolSink, new_name
-from tfpose_rt.io.tables import ERRORS, WIDE, results_of_rows, tells_errors
+from tfpose_rt.io.tables import SWAPPED, WIDE, WIDE_TABLES, more_columns, more_values, results_of_rows
 from tfpose_rt.records import Poses, Result
 
 if TYPE_CHECKING:
@@ -26,20 +26,20 @@ KEY = "tfpose-rt"
 def parquet_sink(
     path: Path, header: Mapping[str, Any], options: SinkOptions | None = None, *, overwrite: bool = False
 ) -> SpoolSink:
-    """A sink for one Parquet file: frame int64, id int32, pts_s float64, everything else float32; absent is null."""
+    """A sink for one Parquet file: frame int64, id int32, pts_s float64, marks bool, else float32; absent is null."""
     _polars()
     return SpoolSink(path, header, options, _build, overwrite=overwrite)
 
 
 def _build(path: Path, results: Callable[[], Iterator[Result]], about: Mapping[str, Any], options: SinkOptions) -> Made:
     polars = _polars()
-    with_errors = tells_errors(about["header"], options)
-    columns = (*WIDE, *ERRORS) if with_errors else WIDE
+    more = more_columns(about["header"], options)
+    columns = (*WIDE, *more)
     pieces: list[pl.DataFrame] = []
     rows: list[tuple[Any, ...]] = []
     for result in results():
         if result.poses is not None:
-            rows += _rows(result, chosen(result.poses, options), with_errors)
+            rows += _rows(result, chosen(result.poses, options), more)
         if len(rows) >= ROWS:
             pieces.append(_frame(rows, columns))
             rows = []
@@ -49,22 +49,21 @@ def _build(path: Path, results: Callable[[], Iterator[Result]], about: Mapping[s
     return [(new_name(path), path)]
 
 
-def _rows(result: Result, poses: Poses, with_errors: bool) -> Iterator[tuple[Any, ...]]:
-    more = len(ERRORS) if with_errors else 0
+def _rows(result: Result, poses: Poses, more: Sequence[str]) -> Iterator[tuple[Any, ...]]:
     if not len(poses):
-        yield (result.frame, result.pts, *(None,) * (len(WIDE) - 2 + more))
+        yield (result.frame, result.pts, *(None,) * (len(WIDE) - 2 + len(more)))
     for i in range(len(poses)):
         scores = np.full(poses.xy.shape[1], np.nan) if poses.scores is None else poses.scores[i]
         joints = np.column_stack((poses.xy[i], scores)).ravel().tolist()
         who = None if poses.ids is None else int(poses.ids[i])
-        errors = [None] * more if poses.errors is None else poses.errors[i].tolist()[:more]
-        yield (result.frame, result.pts, who, float(poses.box_scores[i]), *poses.boxes[i].tolist(), *joints, *errors)
+        person = (who, float(poses.box_scores[i]), *poses.boxes[i].tolist(), *joints)
+        yield (result.frame, result.pts, *person, *more_values(poses, i, more))
 
 
 def _frame(rows: list[tuple[Any, ...]], columns: tuple[str, ...]) -> pl.DataFrame:
     import polars as pl
 
-    types = {"frame": pl.Int64, "pts_s": pl.Float64, "id": pl.Int32}
+    types = {"frame": pl.Int64, "pts_s": pl.Float64, "id": pl.Int32, **dict.fromkeys(SWAPPED, pl.Boolean)}
     frame = pl.DataFrame(rows, schema={name: types.get(name, pl.Float32) for name in columns}, orient="row")
     return frame.with_columns(pl.col(pl.Float32).fill_nan(None))
 
@@ -80,7 +79,7 @@ def read_parquet(path: Path) -> tuple[dict[str, Any] | None, Iterator[Result], d
         table = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise InputError(f"cannot read {path.name}", why=str(error).splitlines()[0], fix="check the path") from error
-    if tuple(table.columns) not in (WIDE, (*WIDE, *ERRORS)) or about.get("normalised"):
+    if tuple(table.columns) not in WIDE_TABLES or about.get("normalised"):
         raise InputError(f"{path.name} is not a table of poses in pixels", why="other columns", fix="the JSONL")
     header = about.get("header")
     size = tuple(header["size"]) if header else (0, 0)

@@ -1,15 +1,16 @@
 """CSV and Parquet. Wide: a row for each person and frame; long: a row for each joint. Empty frames have a row too.
 
 Columns, stated once: `frame` (index in the source), `pts_s` (s), `id`, `det_score` (0..1), `x0, y0, x1, y1` (box, px),
-then x, y (px) and score (0..1) of every joint, then the error (px) of every joint where the model tells errors. Header
-and summary go to `<name>.meta.json`, or into the Parquet file.
+then x, y (px) and score (0..1) of every joint. Behind them the error (px) of every joint where the model tells errors,
+and whether left and right of the arms, of the legs, were exchanged (0, 1) where sides are tracked, so that no column
+moves. Header and summary go to `<name>.meta.json`, or into the Parquet file.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,17 @@ from tfpose_rt.io.chosen import chosen
 from tfpose_rt.io.parts import PartFile, SinkOptions
 from tfpose_rt.io.record_json import PIXELS, SCORES, SECONDS
 from tfpose_rt.records import BoxFrom, Poses, Result
-from tfpose_rt.skeleton import NAMES
+from tfpose_rt.skeleton import INDEX, LIMBS, NAMES
 
 PERSON = ("id", "det_score", "x0", "y0", "x1", "y1")
 WIDE = ("frame", "pts_s", *PERSON, *(f"{name}_{part}" for name in NAMES for part in ("x", "y", "score")))
 LONG = ("frame", "pts_s", "id", "keypoint", "x", "y", "score")
-ERRORS = tuple(f"{name}_error" for name in NAMES)  # behind all others, so that no column moves
+ERRORS = tuple(f"{name}_error" for name in NAMES)
+SWAPPED = tuple(f"{limbs}_swapped" for limbs in LIMBS)
+LIMBS_OF = {
+    f"{side}_{joint}": limbs for limbs, joints in LIMBS.items() for joint in joints for side in ("left", "right")
+}
+WIDE_TABLES = [(*WIDE, *errors, *swapped) for errors in ((), ERRORS) for swapped in ((), SWAPPED)]  # that can be read
 
 
 class CsvSink:
@@ -44,15 +50,14 @@ class CsvSink:
     ) -> None:
         self.path, self.written = path, 0
         self._options = options = options or SinkOptions()
-        self._long, self._header, self._errors = options.csv_layout == "long", header, tells_errors(header, options)
+        self._long, self._header, self._more = options.csv_layout == "long", header, more_columns(header, options)
         keep = None if options.resume is None else self._kept(options.resume.last)
         self._file = PartFile(path, overwrite=overwrite, keep=keep)
         self._meta = PartFile(meta_path(path), overwrite=overwrite)
         self._meta.write(self._meta_text(None))
         self._meta.flush()
         if keep is None:
-            more = ("error",) if self._long else ERRORS
-            columns = (*(LONG if self._long else WIDE), *(more if self._errors else ()))
+            columns = (*LONG, *_long_names(self._more)) if self._long else (*WIDE, *self._more)
             self._file.write(",".join(columns) + "\n")
 
     def _meta_text(self, summary: Mapping[str, Any] | None) -> str:
@@ -67,8 +72,9 @@ class CsvSink:
         keep, frames = 0, set()
         with PartFile.part(self.path).open("rb") as file:
             for number, line in enumerate(file):
-                if not number:  # a run that began before there were errors goes on without them
-                    self._errors = self._errors and line.rstrip().endswith(b"error")
+                if not number:  # a run that began before there were such columns goes on without them
+                    there = line.decode().rstrip().split(",")
+                    self._more = tuple(c for c in self._more if (_long_names((c,))[0] if self._long else c) in there)
                 if not line.endswith(b"\n") or (number and int(line.split(b",", 1)[0]) > last):
                     break
                 keep += len(line)
@@ -82,11 +88,12 @@ class CsvSink:
         if result.poses is None:
             return
         poses = chosen(result.poses, self._options)
-        rows = (_long_rows if self._long else _wide_rows)(poses, self._errors)
-        places = None if self._options.full_precision else (SECONDS if self._options.normalised else PIXELS)
+        rows = (_long_rows if self._long else _wide_rows)(poses, self._more)
+        pixels = None if self._options.full_precision else (SECONDS if self._options.normalised else PIXELS)
+        places = {"px": pixels, "score": SCORES, "mark": 0}
         for who, numbers in rows:
             cells = [str(result.frame), f"{result.pts:.{SECONDS}f}", *who]
-            cells += [_cell(v, SCORES if is_score else places, self._options.fill) for v, is_score in numbers]
+            cells += [_cell(value, places[unit], self._options.fill) for value, unit in numbers]
             self._file.write(",".join(cells) + "\n")
         self.written += 1
 
@@ -118,36 +125,59 @@ def meta_path(path: Path) -> Path:
     return path.with_suffix(".meta.json")
 
 
-def tells_errors(header: Mapping[str, Any], options: SinkOptions) -> bool:
-    """Whether tables of this recording have columns for errors."""
-    return header.get("error_kind", "none") != "none" and not options.normalised
+def more_columns(header: Mapping[str, Any], options: SinkOptions) -> tuple[str, ...]:
+    """The columns that a wide table of this recording has behind those of `WIDE`."""
+    errors = header.get("error_kind", "none") != "none" and not options.normalised
+    return (*(ERRORS if errors else ()), *(SWAPPED if header.get("sides") == "tracked" else ()))
 
 
-Row = tuple[list[str], list[tuple[float | None, bool]]]  # text cells, and (number, is a score) cells
+def more_values(poses: Poses, i: int, columns: Sequence[str]) -> list[float | bool | None]:
+    """What stands in those columns for person `i`."""
+    values: list[float | bool | None] = []
+    for name in columns:
+        of, _, part = name.rpartition("_")
+        if part == "error":
+            values.append(None if poses.errors is None else float(poses.errors[i, INDEX[of]]))
+        else:
+            values.append(poses.swapped is not None and bool(poses.swapped[i, list(LIMBS).index(of)]))
+    return values
 
 
-def _wide_rows(poses: Poses, with_errors: bool) -> Iterator[Row]:
-    """Every row of one frame."""
-    more = len(ERRORS) if with_errors else 0
+def _long_names(columns: Sequence[str]) -> tuple[str, ...]:
+    """What those columns of a wide table are called in a long one, where a row has one of each."""
+    return tuple(dict.fromkeys(name.rpartition("_")[2] for name in columns))
+
+
+Cells = list[tuple[float | None, str]]  # numbers, each with its unit: px, score or mark
+UNITS = {"error": "px", "swapped": "mark"}
+
+
+def _wide_rows(poses: Poses, more: Sequence[str]) -> Iterator[tuple[list[str], Cells]]:
+    """Every row of one frame: its text cells and its numbers."""
     if not len(poses):
-        yield [""], [(None, False)] * (len(WIDE) - 3 + more)
+        yield [""], [(None, "px")] * (len(WIDE) - 3 + len(more))
     for i in range(len(poses)):
-        numbers: list[tuple[float | None, bool]] = [(float(poses.box_scores[i]), True)]
-        numbers += [(float(v), False) for v in poses.boxes[i]]
+        numbers: Cells = [(float(poses.box_scores[i]), "score")]
+        numbers += [(float(v), "px") for v in poses.boxes[i]]
         for k, (x, y) in enumerate(poses.xy[i]):
             score = None if poses.scores is None else float(poses.scores[i, k])
-            numbers += [(float(x), False), (float(y), False), (score, True)]
-        numbers += [(None if poses.errors is None else float(poses.errors[i, k]), False) for k in range(more)]
+            numbers += [(float(x), "px"), (float(y), "px"), (score, "score")]
+        units = [UNITS[name.rpartition("_")[2]] for name in more]
+        numbers += zip(more_values(poses, i, more), units, strict=True)
         yield ["" if poses.ids is None else str(poses.ids[i])], numbers
 
 
-def _long_rows(poses: Poses, with_errors: bool) -> Iterator[Row]:
+def _long_rows(poses: Poses, more: Sequence[str]) -> Iterator[tuple[list[str], Cells]]:
+    parts = _long_names(more)
     if not len(poses):
-        yield ["", ""], [(None, False)] * (4 if with_errors else 3)
-    for who, numbers in _wide_rows(poses, with_errors) if len(poses) else ():
+        yield ["", ""], [(None, "px")] * (3 + len(parts))
+    for who, numbers in _wide_rows(poses, more) if len(poses) else ():
+        told = dict(zip(more, numbers[len(WIDE) - 3 :], strict=True))
         for k, name in enumerate(NAMES):
-            error = numbers[len(WIDE) - 3 + k : len(WIDE) - 2 + k]  # nothing, without errors
-            yield [*who, name], [*numbers[5 + 3 * k : 8 + 3 * k], *error]
+            own = [
+                told.get(f"{name if part == 'error' else LIMBS_OF.get(name)}_{part}", (0.0, "mark")) for part in parts
+            ]
+            yield [*who, name], [*numbers[5 + 3 * k : 8 + 3 * k], *own]
 
 
 def _cell(value: float | None, places: int | None, fill: str) -> str:
@@ -179,7 +209,7 @@ def _csv_rows(path: Path) -> Iterator[dict[str, str]]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(line for line in file if line.endswith("\n"))  # the last one may be cut off
-            if tuple(reader.fieldnames or ()) not in (WIDE, (*WIDE, *ERRORS)):
+            if tuple(reader.fieldnames or ()) not in WIDE_TABLES:
                 raise InputError(f"{path.name} is not a wide table", why="other columns", fix="--csv-layout wide")
             yield from reader
     except OSError as error:
@@ -222,6 +252,9 @@ def _result_of_people(
     errors = None
     if n and ERRORS[0] in people[0]:
         errors = np.array([[np.nan if row[c] in ("", None) else float(row[c]) for c in ERRORS] for row in people])
+    swapped = None
+    if n and SWAPPED[0] in people[0] and people[0][SWAPPED[0]] not in ("", None):
+        swapped = np.array([[row[c] in ("1", True) for c in SWAPPED] for row in people])
     ids = None if any(row["id"] in ("", None) for row in people) else np.array([int(r["id"]) for r in people], np.int64)
     new = np.array([ids is not None and int(i) not in seen for i in (ids if ids is not None else ())], bool)
     seen.update(() if ids is None else map(int, ids))
@@ -238,5 +271,6 @@ def _result_of_people(
         box_from=box_from,
         new=new if ids is not None else None,
         errors=None if errors is None or np.isnan(errors).all() else errors.astype(np.float32),
+        swapped=swapped,
     )
     return Result(frame=key[0], pts=key[1], poses=poses, seq=key[0])
