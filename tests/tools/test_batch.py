@@ -315,6 +315,18 @@ def test_a_crash_is_raised_as_it_is_for_who_debugs(tmp_path, monkeypatch):
         run([clip(tmp_path / "a.mp4", 60)], tmp_path, estimator=FakeEstimator(fail_at=5))
 
 
+def test_a_failure_tells_no_password(tmp_path, monkeypatch):
+    def broken(source, options):
+        raise RuntimeError(f"no answer from {source}")
+
+    monkeypatch.setattr(batch, "open_source", broken)
+    outcome = run(["rtsp://me:hunter2@cam.local/x"], tmp_path)[0]
+    assert str(outcome.error).startswith("rtsp://***@cam.local/x failed: RuntimeError: no answer from rtsp://***@cam")
+    (tmp_path / "cam.local_x.jsonl.part").write_text("")
+    outcome = run(["rtsp://me:hunter2@cam.local/x"], tmp_path, ["jsonl", "csv"], resume=True)[0]
+    assert str(outcome.error).startswith("cannot resume rtsp://***@cam.local/x: ")
+
+
 def test_who_is_remembered_but_not_found_is_blurred_in_saved_videos():
     image = np.random.default_rng(0).integers(0, 255, (96, 144, 3), np.uint8)
     nobody = Poses(xy=np.zeros((0, 17, 2), np.float32), scores=None, boxes=np.zeros((0, 4), np.float32),

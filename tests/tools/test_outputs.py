@@ -40,3 +40,8 @@ def test_a_folder_is_made_for_the_run_and_goes_where_nothing_came_of_it(tmp_path
     with pytest.raises(OutputError, match="mkdir -p"), folders(plan(["clip.mp4"], [tmp_path / "no" / "out"])):
         pass
     assert not list(tmp_path.iterdir())
+
+
+def test_a_job_is_called_by_its_source_without_what_is_secret():
+    jobs = plan(["rtsp://me:hunter2@cam/x?token=t0p", "some/clip.mp4"], [Path("out")])
+    assert [job.name for job in jobs] == ["rtsp://***@cam/x?token=***", "some/clip.mp4"]

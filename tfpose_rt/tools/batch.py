@@ -17,6 +17,7 @@ from tfpose_rt.io.jsonl import header_of_run
 from tfpose_rt.io.parts import PartFile, Sink, SinkOptions
 from tfpose_rt.io.sinks import check_outputs, finals, open_sink
 from tfpose_rt.io.sources import open_source
+from tfpose_rt.io.urls import mask_text
 from tfpose_rt.pipeline import CHUNK, Stream
 from tfpose_rt.records import Image, Poses, Result, StreamInfo
 from tfpose_rt.stats import Stats, require_frames, summary, whole
@@ -133,8 +134,9 @@ def run_safely(job: Job, estimator: Callable[[], Any], run: RunConfig, how: How,
     except Exception as error:
         if os.environ.get("TFPOSE_DEBUG"):
             raise
-        log.debug("%s failed", job.source, exc_info=True)
-        failure = TfposeError(f"{Path(job.source).name} failed", why=f"{type(error).__name__}: {error}", fix="--debug")
+        log.debug("%s failed", job.name, exc_info=True)
+        why = mask_text(f"{type(error).__name__}: {error}")
+        failure = TfposeError(f"{job.name} failed", why=why, fix="--debug")
         failure.__cause__ = error
         return Outcome(job=job, error=failure)
 

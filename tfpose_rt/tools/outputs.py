@@ -12,6 +12,7 @@ from tfpose_rt.errors import OutputError, UsageError
 from tfpose_rt.io.openpose import LAYOUTS, safe_name
 from tfpose_rt.io.parts import SinkOptions
 from tfpose_rt.io.sinks import SINKS, VIDEO_SUFFIXES, format_of
+from tfpose_rt.io.urls import mask
 
 DEFAULT_FOLDER = Path("tfpose-out")
 CODECS = ("auto", "h264", "vp9", "mp4v")
@@ -33,6 +34,11 @@ class Job:
     data: tuple[tuple[Path, str], ...]  # path and format of each data file
     video: Path | None = None
     folders: tuple[Path, ...] = ()  # to be made where they do not exist
+
+    @property
+    def name(self) -> str:
+        """The source as people may see it: an address without its secrets."""
+        return mask(self.source)
 
     @property
     def paths(self) -> list[Path]:

@@ -50,11 +50,11 @@ def find(job: Job) -> Unfinished | None:
         return None
     missing = [part for part in parts if not part.exists()]
     if missing:
-        raise OutputError(f"cannot resume {job.source}", why=f"{missing[0].name} is gone", fix="--overwrite")
+        raise OutputError(f"cannot resume {job.name}", why=f"{missing[0].name} is gone", fix="--overwrite")
     base = next((PartFile.part(path) for path, name in job.data if name in SPOOLED), None)
     base = base or next((PartFile.part(path) for path, name in job.data if name == "csv"), None)
     if base is None:
-        raise OutputError(f"cannot resume {job.source}", why="no .jsonl or .csv holds its people", fix="--overwrite")
+        raise OutputError(f"cannot resume {job.name}", why="no .jsonl or .csv holds its people", fix="--overwrite")
     try:
         frames = [(r.frame, r.pts) for r in open_poses(base).results if r.poses is not None]
     except InputError:  # killed before the header was flushed
