@@ -80,6 +80,19 @@ def test_outputs_are_checked_before_anything_slow(tmp_path):
     (tmp_path / "link.mp4").symlink_to(source)
     with pytest.raises(OutputError, match="is the input"):
         check_outputs([tmp_path / "link.mp4"], True, inputs=[source])
+    (tmp_path / "hard.mp4").hardlink_to(source)
+    with pytest.raises(OutputError, match="is the input"):
+        check_outputs([tmp_path / "hard.mp4"], True, inputs=[source])
+
+
+@pytest.mark.parametrize(("source", "output"), [
+    ("a.jsonl.part", "a.jsonl"), ("a.csv.part", "a.csv"), ("a.meta.json", "a.csv"), ("a.meta.json.part", "a.csv"),
+    ("a.images.json", "a.json"), ("a_px_person2.trc", "a.trc"),
+])  # fmt: skip
+def test_what_an_output_is_called_while_it_grows_and_what_comes_beside_it_may_not_be_an_input(tmp_path, source, output):
+    (tmp_path / source).write_text("x")
+    with pytest.raises(OutputError, match="is the input"):
+        check_outputs([tmp_path / output], True, inputs=[tmp_path / source])
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -100,6 +100,43 @@ def test_an_unfinished_recording_is_read_and_said_to_be_cut(tmp_path, caplog):
     assert back.summary["frames"] == 5
 
 
+@pytest.mark.parametrize("name", ["jsonl", "csv", "parquet", "coco", "trc"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_unfinished_file_becomes_a_finished_one_of_its_own_name_and_stays(tmp_path, name, overwrite):
+    """Its `.part` is both what is read and what the finished file would be called while it grows."""
+    suffix = ENDINGS[name]
+    sink = FORMATS[name](tmp_path / f"clip{suffix}", header())
+    for result in results():
+        sink.write(result)
+    sink.abort()
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    assert f"clip{suffix}.part" in before
+    assert convert(tmp_path / f"clip{suffix}.part", [(tmp_path / f"clip{suffix}", name)], overwrite=overwrite)
+    after = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    assert {k: after.get(k) for k in before} == before
+    made = {"coco": ["clip.images.json", "clip.json"], "csv": ["clip.csv", "clip.meta.json"],
+            "trc": ["clip_px_person1.trc", "clip_px_person2.trc"]}.get(name, [f"clip{suffix}"])  # fmt: skip
+    assert sorted(set(after) - set(before)) == made
+    if name == "jsonl":
+        assert [r.frame for r in Recording(tmp_path / "clip.jsonl") if r.gap is None] == [0, 1, 2, 3, 4, 6]
+    if name in ("csv", "parquet"):  # the table's very last frame may lack people
+        whole = [0, 1, 2, 3, 4] + [6] * (name == "parquet")
+        assert [r.frame for r in open_poses(tmp_path / f"clip{suffix}").results] == whole
+
+
+def test_a_failed_conversion_leaves_an_unfinished_table_and_its_header_alone(tmp_path):
+    sink = FORMATS["csv"](tmp_path / "clip.csv", header())
+    for result in results():
+        sink.write(result)
+    sink.abort()
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    with pytest.raises(PartialError, match="cut short"):
+        convert(tmp_path / "clip.csv.part", [(tmp_path / "clip.csv", "csv")], strict=True, overwrite=True)
+    with pytest.raises(OutputError, match="is the input"):
+        convert(tmp_path / "clip.csv.part", [(tmp_path / "clip.meta.json.part", "jsonl")], overwrite=True)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
 def test_strict_refuses_gaps_and_cut_recordings_and_leaves_nothing(tmp_path):
     source = recording(tmp_path / "clip.jsonl")
     with pytest.raises(PartialError, match="gaps"):

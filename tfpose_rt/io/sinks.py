@@ -105,14 +105,16 @@ def check_outputs(
     *,
     inputs: Sequence[Path | str] = (),
     resume: bool = False,
+    aside: bool = False,
 ) -> None:
     """Refuse, before anything slow starts, what could not be written at the end.
 
     Args:
         paths: final names; "-" is passed over.
         overwrite: finished and unfinished files may be replaced.
-        inputs: files that must not be written to.
+        inputs: files that must not be written to, neither by a finished output nor by one under way.
         resume: unfinished files are to be continued.
+        aside: an output that has an input in its way while it grows is written elsewhere until then.
     Raises:
         OutputError: exists, folder missing, no permission, or it is an input.
         UsageError: the same name twice.
@@ -123,16 +125,30 @@ def check_outputs(
         if real in seen:
             raise UsageError(f"{path} is given twice", why="two outputs cannot share a file", fix="two names")
         seen.add(real)
-        for source in inputs:
-            if Path(source).exists() and real == Path(source).resolve():
-                raise OutputError(f"{path} is the input", why="it would be overwritten", fix="another name")
+        part, grows = PartFile.part(path), in_the_way(path, inputs)
+        for final in [*finals(path), *(() if aside else grows)]:
+            if any(_same(final, Path(source)) for source in inputs):
+                raise OutputError(f"{final} is the input", why="it would be overwritten", fix="another name")
         _check_place(path)
-        part = PartFile.part(path)
         for final in finals(path):
             if final.exists() and not overwrite:
                 raise OutputError(f"{final} exists", why="files are never replaced unasked", fix="--overwrite")
-        if part.exists() and not overwrite and not resume:
+        if part.exists() and not overwrite and not resume and not grows:
             raise OutputError(f"{part} exists", why="a run was cut short there", fix="--resume or --overwrite")
+
+
+def in_the_way(path: Path, inputs: Sequence[Path | str]) -> list[Path]:
+    """Those of the files that `path` is written in until it is complete that are one of `inputs`."""
+    parts = [PartFile.part(final) for final in finals(path)]
+    return [part for part in parts if any(_same(part, Path(source)) for source in inputs)]
+
+
+def _same(path: Path, other: Path) -> bool:
+    """Whether two names lead to one file: by links of either kind, or on a disk that ignores case."""
+    try:
+        return path.samefile(other)
+    except OSError:  # one of them does not exist, and so nothing can be lost
+        return False
 
 
 def finals(path: Path) -> list[Path]:

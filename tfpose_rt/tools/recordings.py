@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from tfpose_rt.errors import InputError, PartialError, UsageError
 from tfpose_rt.io.jsonl import Recording
 from tfpose_rt.io.parquet import read_parquet
-from tfpose_rt.io.sinks import FORMATS, Sink, SinkOptions, check_outputs
-from tfpose_rt.io.tables import read_csv
+from tfpose_rt.io.parts import PartFile, into_place
+from tfpose_rt.io.sinks import FORMATS, Sink, SinkOptions, check_outputs, in_the_way
+from tfpose_rt.io.tables import meta_path, read_csv
 from tfpose_rt.records import Result
 
 log = logging.getLogger(__name__)
@@ -78,7 +81,7 @@ def convert(
     overwrite: bool = False,
     strict: bool = False,
 ) -> list[tuple[Path, int]]:
-    """Write every output from one file of poses, in one pass.
+    """Write every output from one file of poses, in one pass; that file stays as it is.
 
     Args:
         path: what to read.
@@ -89,9 +92,38 @@ def convert(
     Returns: each path with the number of its frames.
     Raises: InputError, OutputError, UsageError; PartialError with `strict`.
     """
-    check_outputs([p for p, _ in outputs], overwrite, inputs=[path])
+    inputs = _read_from(path)
+    check_outputs([p for p, _ in outputs], overwrite, inputs=inputs, aside=True)
     source = open_poses(path)
     options = replace(options or SinkOptions(), numbers_video=source.has_video)
+    with ExitStack() as stack:
+        folders = {p: Path(stack.enter_context(_beside(p))) for p, _ in outputs if in_the_way(p, inputs)}
+        files = [(folders[p] / p.name if p in folders else p, name) for p, name in outputs]
+        sinks = _fill(path, source, files, options, overwrite=overwrite, strict=strict)
+        for target, folder in folders.items():
+            for file in folder.iterdir():
+                into_place(file, target.with_name(file.name), overwrite=overwrite)
+    return [(target, sink.written) for (target, _), sink in zip(outputs, sinks, strict=True)]
+
+
+def _read_from(path: Path) -> list[Path]:
+    """Every file that is read to read `path`."""
+    if Path(path.name.removesuffix(".part")).suffix.lower() != ".csv":
+        return [path]
+    meta = meta_path(path.with_name(path.name.removesuffix(".part")))
+    return [path, meta, PartFile.part(meta)]
+
+
+def _beside(path: Path) -> TemporaryDirectory[str]:
+    """A folder on the same disk for a file that is made from its own unfinished run, which stays until it is done."""
+    return TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent)
+
+
+def _fill(
+    path: Path, source: Source, outputs: Sequence[tuple[Path, str]], options: SinkOptions, *, overwrite: bool,
+    strict: bool,
+) -> list[Sink]:  # fmt: skip
+    """Write and complete every output; none stays behind half-written."""
     tally = _Tally()
     sinks: list[Sink] = []
     try:
@@ -115,14 +147,11 @@ def convert(
             sink.abort()
             _remove_part(sink.path)
         raise
-    return [(sink.path, sink.written) for sink in sinks]
+    return sinks
 
 
 def _remove_part(path: Path) -> None:
     """Nothing half-written stays behind: what was to be converted is still there."""
-    from tfpose_rt.io.parts import PartFile
-    from tfpose_rt.io.tables import meta_path
-
     part = PartFile.part(path)
     if part.is_dir():
         for file in part.iterdir():
