@@ -84,8 +84,7 @@ def test_a_plan_shows_no_secret_and_opens_nothing(tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(app, ["webcam", f"rtsp://u:{CANARY}@203.0.113.1/x", "--dry-run", "-o", "a.jsonl"])
     plan = json.loads(done.stdout)
-    assert plan["source"] == "rtsp://***@203.0.113.1/x"
-    assert plan["outputs"] == ["a.jsonl"]
+    assert plan["jobs"] == [{"source": "rtsp://***@203.0.113.1/x", "outputs": ["a.jsonl"]}]
     assert not list(tmp_path.iterdir())
 
 

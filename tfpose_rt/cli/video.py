@@ -104,6 +104,7 @@ def process(
     """Do the main job and show how it went; raises typer.Exit with the run's code unless that is 0."""
     import dataclasses
 
+    from tfpose_rt.cli.plan import show_plan
     from tfpose_rt.cli.watch import Watch, interruptible, show_outcomes
     from tfpose_rt.config import RunConfig
     from tfpose_rt.draw import DrawStyle
@@ -123,7 +124,7 @@ def process(
     todo = plan(expand(sources), out, formats, save_video)
     check_words(todo, how.sink)
     if dry_run:
-        _show_plan(todo, run, how)
+        show_plan([(job.source, job.paths) for job in todo], run, overwrite=how.overwrite, resume=how.resume)
         return []
     with folders(todo), interruptible() as interruption:
         batch.check(todo, how)
@@ -154,20 +155,6 @@ def _run(
     from tfpose_rt.tools.batch import run_batch
 
     return run_batch(todo, watch.estimator(run), run, how, watch)
-
-
-def _show_plan(todo: Sequence[Job], run: RunConfig, how: How) -> None:
-    import json
-
-    settings = {k: v for k, v in run.to_dict().items() if k != "source"}
-    plan = {
-        "jobs": [{"source": job.source, "outputs": [str(p) for p in job.paths]} for job in todo],
-        "run": settings,
-        "source": {k: v for k, v in run.source.to_dict().items() if v is not None and k != "credentials"},
-        "overwrite": how.overwrite,
-        "resume": how.resume,
-    }
-    typer.echo(json.dumps(plan, indent=1, default=str))
 
 
 def _header_args(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -70,7 +70,9 @@ def webcam(
 
         raise UsageError(f"--display {display}", why="unknown", fix="auto, window, none or http")
     if dry_run:
-        _show_plan(source, run, out, record)
+        from tfpose_rt.cli.plan import show_plan
+
+        show_plan([(source, [*out, *([record] if record else [])])], run)
         return
     if display == "http":
         from tfpose_rt.cli.serve import serve_view
@@ -218,17 +220,3 @@ def _measured(tell: Callable[[str], None], stream: Any, metrics: Any, quiet: boo
         tell(text)
 
     return status
-
-
-def _show_plan(source: str, run: Any, out: list[Path], record: Path | None) -> None:
-    import json
-
-    from tfpose_rt.io.urls import mask_text
-
-    plan = {
-        "source": mask_text(source),
-        "outputs": [str(path) for path in [*out, *([record] if record else [])]],
-        "run": {k: v for k, v in run.to_dict().items() if k != "source"},
-        "options": {k: v for k, v in run.source.to_dict().items() if v is not None and k != "credentials"},
-    }
-    typer.echo(json.dumps(plan, indent=1, default=str))
