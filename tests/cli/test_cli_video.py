@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from clips import small as clip
 from fake_estimator import FakeEstimator
+from loopback import free_port
 from program import run_program
 
 from tfpose_rt.cli.video import frame_range, seconds
@@ -89,6 +90,26 @@ def test_dry_run_opens_nothing(program, tmp_path):
     assert code == 0
     assert json.loads(out)["jobs"] == [{"source": "a.mp4", "outputs": ["tfpose-out/a.csv", "tfpose-out/a.trc"]}]
     assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_the_password_of_a_camera_is_in_no_plan_and_in_no_line(program, tmp_path):
+    addresses = [f"rtsp://me:hunter2@127.0.0.1:{free_port()}/{name}?token=hunter2" for name in "ab"]
+    code, out, err = program("video", *addresses, "--dry-run")
+    assert code == 0
+    assert [job["source"].rpartition("/")[2] for job in json.loads(out)["jobs"]] == ["a?token=***", "b?token=***"]
+    assert "hunter2" not in out + err
+    code, out, err = program("video", *addresses, "-vv")
+    assert code == 3
+    assert "0 of 2 files complete" in err
+    assert err.count("rtsp://***@127.0.0.1") >= 4  # two errors, two lines of the table
+    assert "hunter2" not in out + err
+    (tmp_path / "tfpose-out").mkdir()
+    for job in json.loads(program("video", *addresses, "--dry-run")[1])["jobs"]:
+        Path(job["outputs"][0]).touch()
+    code, out, err = program("video", *addresses, "--skip-existing")
+    assert code == 0
+    assert err.count("skipped") == 2
+    assert "hunter2" not in out + err
 
 
 @pytest.mark.parametrize(("words", "expected", "text"), [
@@ -204,6 +225,7 @@ import sys
 sys.path[:0] = [{tools!r}, {io!r}]
 import tfpose_rt.estimator, tfpose_rt.cli.watch
 from fake_estimator import FakeEstimator
+from loopback import free_port
 tfpose_rt.estimator.PoseEstimator = lambda run: FakeEstimator(run, seconds=0.05)
 tfpose_rt.cli.watch.estimator_rows = lambda _: {{}}
 sys.argv = ["tfpose-rt", "video", "a.mp4", "-o", "a.jsonl", "--save-video", "a.mkv"]

@@ -2,7 +2,11 @@
 
 import json
 import os
+import queue
 import sys
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from types import SimpleNamespace
 
 import pytest
 from clips import make as make_clip
@@ -11,8 +15,9 @@ from fake_estimator import make, make_dying
 from tfpose_rt.config import RunConfig
 from tfpose_rt.errors import UsageError
 from tfpose_rt.tools.batch import How
-from tfpose_rt.tools.cluster import run_cluster
+from tfpose_rt.tools.cluster import TRIES, _Cluster, run_cluster
 from tfpose_rt.tools.outputs import plan
+from tfpose_rt.tools.workers import _Crew
 
 
 class Counting:
@@ -39,6 +44,45 @@ def records(path):
 def test_another_engine_is_refused():
     with pytest.raises(UsageError):
         run_cluster([], RunConfig(), How(), Counting(), engine="slurm")
+
+
+CAMERA = plan(["rtsp://me:hunter2@cam.local/x"])[0]
+FAILED = RuntimeError("no answer from rtsp://me:hunter2@cam.local/x")
+
+
+def pool_outcome(error):
+    future, crew = Future(), _Crew.__new__(_Crew)
+    future.set_exception(error)
+    crew._begun, crew._progress = {CAMERA}, queue.Queue()
+    return crew._outcome(future, CAMERA)
+
+
+def cluster_outcome(error):
+    def get(reference):
+        raise error
+
+    cluster = _Cluster.__new__(_Cluster)
+    kinds = {name: KeyError for name in ("WorkerCrashedError", "NodeDiedError", "OutOfMemoryError")}
+    cluster._ray = SimpleNamespace(exceptions=SimpleNamespace(RayError=RuntimeError, **kinds), get=get)
+    cluster._tries = {CAMERA: TRIES}
+    return cluster._outcome(None, CAMERA)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "error"),
+    [
+        (pool_outcome, FAILED),
+        (pool_outcome, BrokenProcessPool()),
+        (cluster_outcome, FAILED),
+        (cluster_outcome, KeyError()),
+    ],
+    ids=["failed in a process", "process died", "failed on a cluster", "lost on a cluster"],
+)
+def test_a_worker_that_fails_tells_no_password(monkeypatch, outcome, error):
+    monkeypatch.delenv("TFPOSE_DEBUG", raising=False)
+    told = str(outcome(error).error)
+    assert "rtsp://***@cam.local/x" in told
+    assert "hunter2" not in told
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import typer
+from loopback import free_port
 from typer.testing import CliRunner
 
 from tfpose_rt.cli.doctor import doctor
@@ -146,3 +147,19 @@ def test_codes_and_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     answer = CliRunner().invoke(app, ["--json"])
     assert answer.exit_code == 1
     assert json.loads(answer.stdout)[0]["state"] == "fail"
+
+
+def test_a_cameras_password_is_in_no_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    address = f"rtsp://me:hunter2@127.0.0.1:{free_port()}/x?token=hunter2"
+    refused = tool.examine([("camera", tool.camera(address))])
+
+    class Nothing(list):
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr("tfpose_rt.io.sources.open_source", lambda spec: Nothing())
+    empty = tool.examine([("camera", tool.camera(address))])
+    for (check,) in (refused, empty):
+        assert check.state == "fail"
+        assert "rtsp://***@127.0.0.1" in check.name + check.found
+        assert "hunter2" not in str(check)

@@ -108,7 +108,7 @@ class Watch:
         if outcome.error is not None:
             print_error(outcome.error)
         elif outcome.skipped and not self._quiet:
-            say(f"{outcome.job.source}: skipped, its files are there")
+            say(f"{outcome.job.name}: skipped, its files are there")
         elif outcome.summary is not None and not self._quiet:
             share = outcome.summary["frames"] / max(outcome.fresh, 1)  # means are over what this run did alone
             print_summary(outcome.summary, {stage: s * share for stage, s in outcome.totals.items()}, [])
@@ -193,8 +193,13 @@ def show_outcomes(outcomes: Sequence[Outcome], *, quiet: bool) -> None:
         say(f"{len(outcomes) - len(failed)} of {len(outcomes)} files complete")
         for outcome in failed:
             why = outcome.error.what if outcome.error is not None else f"ended: {(outcome.summary or {})['ended']}"
-            say(f"  {Path(outcome.job.source).name}: {why} (code {outcome.exit_code})")
+            say(f"  {_short(outcome.job)}: {why} (code {outcome.exit_code})")
     for outcome in outcomes:
         for path, count in outcome.files:
             if str(path) != "-":
                 say(f"wrote {path} ({count} frames)")
+
+
+def _short(job: Job) -> str:
+    """A file by its name alone, an address whole: its last part may be the same for every camera."""
+    return job.name if "://" in job.name else Path(job.name).name

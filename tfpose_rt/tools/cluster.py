@@ -15,6 +15,7 @@ from typing import Any
 
 from tfpose_rt.config import RunConfig
 from tfpose_rt.errors import TfposeError, UsageError
+from tfpose_rt.io.urls import mask_text
 from tfpose_rt.tools.batch import How, Outcome, run_safely
 from tfpose_rt.tools.outputs import Job
 from tfpose_rt.tools.workers import ManyWatcher, Reporter, make_estimator
@@ -123,16 +124,14 @@ class _Cluster:
         except lost as error:
             if self._tries[job] < TRIES:
                 return None
-            failure = TfposeError(
-                f"{job.source} lost its worker {TRIES} times", why=type(error).__name__, fix="--resume"
-            )
+            failure = TfposeError(f"{job.name} lost its worker {TRIES} times", why=type(error).__name__, fix="--resume")
         except self._ray.exceptions.RayError as error:
             cause = getattr(error, "cause", None)
             if isinstance(cause, TfposeError):
                 failure = cause
             else:
-                text = str(error).strip().splitlines()[-1]
-                failure = TfposeError(f"{job.source} failed on its worker", why=text, fix="--resume")
+                text = mask_text(str(error).strip().splitlines()[-1])
+                failure = TfposeError(f"{job.name} failed on its worker", why=text, fix="--resume")
         return Outcome(job=job, error=failure)
 
     def _cancel(self, waiting: dict[Any, Job]) -> None:

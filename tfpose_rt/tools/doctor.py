@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from tfpose_rt.errors import TfposeError
+from tfpose_rt.io.urls import mask, mask_text
 from tfpose_rt.tools.redact import redact
 
 OPENCV = ("opencv-python", "opencv-contrib-python", "opencv-python-headless", "opencv-contrib-python-headless")
@@ -50,9 +51,8 @@ def examine(examiners: Iterable[tuple[str, Examiner]] | None = None) -> list[Che
             found += list(examiner())
         except Exception as error:  # noqa: BLE001 - reported, and a broken machine is what this is for
             fix = error.fix if isinstance(error, TfposeError) else ""
-            found.append(
-                Check(name, "fail", f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}", fix)
-            )
+            told = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            found.append(Check(name, "fail", mask_text(told), fix))
     return found
 
 
@@ -285,7 +285,10 @@ def camera(spec: str) -> Examiner:
             source.close()
         size = "no frame" if frame is None else f"{frame.image.shape[1]}x{frame.image.shape[0]}"
         yield Check(
-            f"camera {spec}", "fail" if frame is None else "pass", size, "tfpose-rt cameras" if frame is None else ""
+            f"camera {mask(spec)}",
+            "fail" if frame is None else "pass",
+            size,
+            "tfpose-rt cameras" if frame is None else "",
         )
 
     return look

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from tfpose_rt.config import RunConfig
 from tfpose_rt.errors import TfposeError
+from tfpose_rt.io.urls import mask_text
 from tfpose_rt.records import Result, StreamInfo
 from tfpose_rt.tools.batch import How, Outcome, Watcher, run_safely, signal_code
 from tfpose_rt.tools.outputs import Job
@@ -257,11 +258,12 @@ class _Crew:
             self._pass_on()
             if job not in self._begun:
                 return None
-            error = TfposeError(f"the worker of {job.source} died", why="killed, or out of memory", fix="--resume")
+            error = TfposeError(f"the worker of {job.name} died", why="killed, or out of memory", fix="--resume")
         elif not isinstance(error, TfposeError):
             if os.environ.get("TFPOSE_DEBUG"):
                 raise error
-            error = TfposeError(f"{job.source} failed", why=f"{type(error).__name__}: {error}", fix="--resume")
+            why = mask_text(f"{type(error).__name__}: {error}")
+            error = TfposeError(f"{job.name} failed", why=why, fix="--resume")
         return Outcome(job=job, error=error)
 
     def _pass_on(self) -> None:
