@@ -255,6 +255,53 @@ def test_kill_9_loses_at_most_the_last_second_and_all_files_go_on_together(tmp_p
         np.testing.assert_allclose(times(cut / "a.mp4"), times(whole / "a.mp4"), atol=1e-6)
 
 
+@pytest.mark.parametrize("keep", [(40, 25), (25, 40)])
+def test_every_file_goes_on_behind_the_last_frame_that_all_of_them_hold(tmp_path, keep):
+    source = clip(tmp_path / "a.mp4", 60)
+    formats = ["jsonl", "coco"]
+    run([source], tmp_path, formats)
+    lines = (tmp_path / "a.jsonl").read_bytes().splitlines(keepends=True)
+    cut = tmp_path / "cut"
+    cut.mkdir()
+    for name, frames in zip(("a.jsonl.part", "a.json.part"), keep, strict=True):
+        (cut / name).write_bytes(b"".join(lines[: frames + 1]))
+    watcher = Quiet()
+    assert run([source], cut, formats, resume=True, watcher=watcher)[0].exit_code == 0
+    assert watcher.done == 25
+    assert records(cut / "a.jsonl")[1:-1] == records(tmp_path / "a.jsonl")[1:-1]
+    images = json.loads((cut / "a.images.json").read_text())["images"]
+    assert [image["id"] for image in images] == list(range(60))
+    assert (cut / "a.json").read_bytes() == (tmp_path / "a.json").read_bytes()
+
+
+def test_damage_to_an_unfinished_file_is_told_and_nothing_is_begun_again(tmp_path):
+    source = clip(tmp_path / "a.mp4", 160)
+    run([source], tmp_path, ["jsonl"])
+    run([source], tmp_path, ["csv"], sink=SinkOptions(csv_layout="long"))
+    lines = (tmp_path / "a.jsonl").read_bytes().splitlines(keepends=True)
+    meta = (tmp_path / "a.meta.json").read_bytes()
+    rows = (tmp_path / "a.csv").read_bytes()
+    holed = b"".join((*lines[:20], b"\0" * 50 + b"\n", *lines[21:50]))
+    whole = b"".join(lines[:155])
+    cases: list[tuple[dict[str, bytes], str]] = [
+        ({"a.jsonl.part": holed}, "a.jsonl.part is damaged: line 21"),
+        ({"a.csv.part": rows, "a.meta.json.part": meta}, "a.csv.part is not a wide table"),
+        ({"a.jsonl.part": whole, "a.csv.part": rows[: rows.index(b"\n", 2000)] + b"\n\0\0\n"}, "a.csv.part is damaged"),
+        ({"a.jsonl.part": whole, "a.csv.part": b"frame,pts_s\n"}, "a.csv.part holds none of the 154 frames"),
+    ]
+    for number, (files, text) in enumerate(cases):
+        cut = tmp_path / str(number)
+        cut.mkdir()
+        for name, content in files.items():
+            (cut / name).write_bytes(content)
+        formats = [name for name in ("jsonl", "csv") if f"a.{name}.part" in files]
+        outcome = run([source], cut, formats, resume=True)[0]
+        assert isinstance(outcome.error, OutputError), text
+        assert text in str(outcome.error)
+        assert outcome.error.fix == "--overwrite"
+        assert {p.name: p.read_bytes() for p in cut.iterdir()} == files, text
+
+
 def test_a_csv_alone_can_be_resumed(tmp_path):
     source = clip(tmp_path / "a.mp4", 120)
     (tmp_path / "cut").mkdir()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfpose_rt.errors import InputError, OutputError
+from tfpose_rt.errors import OutputError, TfposeError
 from tfpose_rt.io.openpose import OpenPoseSink
 from tfpose_rt.io.parts import PartFile, Resume
 from tfpose_rt.io.tables import CsvSink
@@ -16,6 +16,7 @@ from tfpose_rt.tools.outputs import Job
 from tfpose_rt.tools.recordings import open_poses
 
 SPOOLED = ("jsonl", "parquet", "coco", "trc")  # formats whose .part is a recording
+AGAIN = 5.0  # s of the source that are done again rather than refused, where a file was cut off before its first frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,34 +43,55 @@ class Unfinished:
 def find(job: Job) -> Unfinished | None:
     """What `job` left behind when it was interrupted; None when there is nothing to go on from.
 
-    Raises: OutputError: one of its `.part` files is missing while others are there, or none holds the persons.
+    Raises: OutputError: one of its `.part` files is missing while others are there, is damaged, or none holds the
+        persons.
     """
-    parts = [PartFile.part(path) for path in job.paths if str(path) != "-"]
-    there = [part for part in parts if part.exists()]
-    if not there:
+    data = [(PartFile.part(path), path, name) for path, name in job.data if str(path) != "-"]
+    parts = [part for part, _, _ in data] + ([] if job.video is None else [PartFile.part(job.video)])
+    if not any(part.exists() for part in parts):
         return None
     missing = [part for part in parts if not part.exists()]
     if missing:
-        raise OutputError(f"cannot resume {job.name}", why=f"{missing[0].name} is gone", fix="--overwrite")
-    base = next((PartFile.part(path) for path, name in job.data if name in SPOOLED), None)
-    base = base or next((PartFile.part(path) for path, name in job.data if name == "csv"), None)
+        raise _refusal(job, f"{missing[0].name} is gone")
+    spooled = {part: _frames(job, part) for part, _, name in data if name in SPOOLED}
+    base = next(iter(spooled), None) or next((part for part, _, name in data if name == "csv"), None)
     if base is None:
-        raise OutputError(f"cannot resume {job.name}", why="no .jsonl or .csv holds its people", fix="--overwrite")
-    try:
-        frames = [(r.frame, r.pts) for r in open_poses(base).results if r.poses is not None]
-    except InputError:  # killed before the header was flushed
-        frames = []
-    kept = min((_frames_in(path, name, frames) for path, name in job.data if str(path) != "-"), default=len(frames))
+        raise _refusal(job, "no .jsonl or .csv holds its people")
+    frames = spooled[base] if base in spooled else _frames(job, base)
+    counts = {part: len(found) for part, found in spooled.items()}
+    for part, path, name in data:
+        if part not in counts:
+            last = _last_frame(job, part, path, name)
+            counts[part] = 0 if last is None else sum(frame <= last for frame, _ in frames)
     if job.video is not None:
-        kept = min(kept, VideoSink.frames_in_part(job.video))
-    if not kept:
-        return None
-    return Unfinished(base, Resume(last=frames[kept - 1][0], frames=kept, first_pts=frames[0][1]))
+        counts[parts[-1]] = VideoSink.frames_in_part(job.video)
+    least = min(counts, key=lambda part: counts[part])
+    kept = min(counts[least], len(frames))
+    if kept:
+        return Unfinished(base, Resume(last=frames[kept - 1][0], frames=kept, first_pts=frames[0][1]))
+    if frames and frames[-1][1] - frames[0][1] > AGAIN:
+        raise _refusal(job, f"{least.name} holds none of the {len(frames)} frames in {base.name}")
+    return None
 
 
-def _frames_in(path: Path, name: str, frames: list[tuple[int, float]]) -> int:
-    """How many of `frames` an unfinished data file holds completely."""
-    if name in SPOOLED:
-        return len(frames) if PartFile.part(path).stat().st_size else 0
-    last = CsvSink.last_frame(path) if name == "csv" else OpenPoseSink.last_frame(path)
-    return 0 if last is None else sum(frame <= last for frame, _ in frames)
+def _frames(job: Job, part: Path) -> list[tuple[int, float]]:
+    """Number and time of every frame in an unfinished recording or table; none before its first line is whole."""
+    with part.open("rb") as file:
+        if not file.readline().endswith(b"\n"):  # killed before it was flushed
+            return []
+    try:
+        return [(r.frame, r.pts) for r in open_poses(part).results if r.poses is not None]
+    except TfposeError as error:
+        raise _refusal(job, f"{error.what}: {error.why}") from error
+
+
+def _last_frame(job: Job, part: Path, path: Path, name: str) -> int | None:
+    """The last frame that a table or a folder of an unfinished run holds completely."""
+    try:
+        return CsvSink.last_frame(path) if name == "csv" else OpenPoseSink.last_frame(path)
+    except ValueError as error:
+        raise _refusal(job, f"{part.name} is damaged") from error
+
+
+def _refusal(job: Job, why: str) -> OutputError:
+    return OutputError(f"cannot resume {job.name}", why=why, fix="--overwrite")
