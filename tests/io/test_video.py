@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -193,6 +194,25 @@ def test_a_part_is_continued_without_a_seam(tmp_path, name):
         got = [number_of(f.to_ndarray(format="bgr24")) for f in container.decode(video=0)]
     assert got == list(range(len(whole)))
     assert meant == whole[:30]
+
+
+@pytest.mark.parametrize("name", ["o.mp4", "o.mkv"])
+def test_a_part_that_cannot_be_continued_is_left_as_it_was(tmp_path, name):
+    info = StreamInfo(kind="camera", name="0", size=(64, 48), fps=30.0)
+    sink = VideoSink(tmp_path / name, info)
+    for i in range(60):
+        sink.write(Result(frame=i, pts=i / 30, image=pattern(i, (64, 48))))
+    sink.abort()
+    before = (tmp_path / f"{name}.part").read_bytes()
+    resume = SinkOptions(resume=Resume(last=99, frames=100, first_pts=0.0))
+    for options, error in ((resume, OutputError), (replace(resume, audio=tmp_path / "none.mp4"), OutputError)):
+        with pytest.raises(error):
+            VideoSink(tmp_path / name, info, options)
+        assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {f"{name}.part": before}
+    (tmp_path / f"{name}.part").rename(tmp_path / f"{name}.part.old")  # as killed in the middle of it
+    (tmp_path / f"{name}.part").write_bytes(before[:500])
+    assert VideoSink.frames_in_part(tmp_path / name) == 60
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {f"{name}.part": before}
 
 
 def test_without_an_h264_encoder_it_is_mpeg4_and_a_line_says_so(tmp_path, monkeypatch, caplog):

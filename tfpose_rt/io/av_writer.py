@@ -61,23 +61,29 @@ class AvEncoder:
         self._held: Any = None  # the packet whose length is not known yet
         self._mp4 = container in ("mp4", "mov")
         self._step = max(round(1 / rate / time_base), 1)  # ticks a picture lasts unless the next one comes sooner
-        old = None
-        if keep:
-            old = part.with_name(part.name + ".old")
-            part.replace(old)
+        self._container: Any = None
+        self._sound: Sound | None = None
+        old = earlier(part)
         options = dict(FRAGMENTS if self._mp4 else CLUSTERS) | MAXIMUM_WAIT | {"flush_packets": "1"}
         if self._mp4 and time_base.numerator == 1:
             options["video_track_timescale"] = str(time_base.denominator)
         try:
+            if keep:
+                part.replace(old)
+            else:
+                old.unlink(missing_ok=True)
             self._container = av.open(f"file:{part}", "w", format=container, options=options)
             self._video: Any = self._container.add_stream(encoder, rate=rate, options=dict(SETTINGS[encoder]))
             self._configure(size, rate)
             self._sound = Sound(audio, self._container, audio_from) if audio is not None else None
             self._container.start_encoding()
-        except (FFmpegError, OSError, ValueError) as error:
-            raise OutputError(f"cannot write {part.name}", why=str(error), fix="another --save-video") from error
-        if old is not None:
-            self._continue(old, keep)
+            if keep:
+                self._continue(old, keep)
+        except BaseException as error:
+            self._give_up(part, old if keep else None)
+            if isinstance(error, FFmpegError | OSError | ValueError):
+                raise OutputError(f"cannot write {part.name}", why=str(error), fix="another --save-video") from error
+            raise
 
     def _configure(self, size: tuple[int, int], rate: Fraction) -> None:
         stream = self._video
@@ -144,13 +150,21 @@ class AvEncoder:
         with suppress(FFmpegError, OSError, ValueError):
             self._container.close()
 
+    def _give_up(self, part: Path, old: Path | None) -> None:
+        """Let go of a file that could not be begun; what an earlier run left takes its place again."""
+        if self._container is not None:
+            with suppress(FFmpegError, OSError, ValueError):
+                self._container.close()
+        if old is not None and old.exists():
+            old.replace(part)
+
     def _continue(self, old: Path, keep: int) -> None:
         """Copy the first `keep` pictures of an earlier part, without encoding them again."""
         with av.open(f"file:{old}") as container:
             stream = container.streams.video[0]
             ours, theirs = self._video.codec_context.extradata, stream.codec_context.extradata
             if not all(nal in (theirs or b"") for nal in _parameter_sets(ours or b"")):
-                raise OutputError(f"cannot continue {old.name}", why="other settings made it", fix="--overwrite")
+                raise OutputError(f"cannot continue {old.stem}", why="other settings made it", fix="--overwrite")
             # The muxer expects packets as the encoder makes them: start codes, not the lengths that files hold.
             h264 = stream.codec_context.name == "h264"
             plain = BitStreamFilterContext("h264_mp4toannexb", stream) if h264 else None
@@ -166,8 +180,13 @@ class AvEncoder:
                     self._mux([part])
                     self.written += 1
         if self.written != keep:
-            raise OutputError(f"cannot continue {old.name}", why=f"it lacks frame {self.written}", fix="--overwrite")
+            raise OutputError(f"cannot continue {old.stem}", why=f"it lacks frame {self.written}", fix="--overwrite")
         old.unlink()
+
+
+def earlier(part: Path) -> Path:
+    """Where an unfinished file is while another one takes its pictures over."""
+    return part.with_name(part.name + ".old")
 
 
 def _parameter_sets(extradata: bytes) -> list[bytes]:

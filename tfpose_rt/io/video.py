@@ -138,10 +138,13 @@ class VideoSink:
 
     @classmethod
     def frames_in_part(cls, path: Path) -> int:
-        """How many frames of an unfinished `path` can be read."""
-        from tfpose_rt.io.av_writer import count_frames
+        """How many frames of an unfinished `path` can be read; one killed while it was being continued is put back."""
+        from tfpose_rt.io.av_writer import count_frames, earlier
 
-        return count_frames(PartFile.part(path))
+        part = PartFile.part(path)
+        if earlier(part).exists():
+            earlier(part).replace(part)
+        return count_frames(part)
 
 
 def _codec(asked: str, path: Path) -> str:
