@@ -6,6 +6,7 @@ import pytest
 from fakes import BlockEstimator, ListSource, picture
 
 from tfpose_rt.config import RunConfig
+from tfpose_rt.draw import DrawStyle, draw
 from tfpose_rt.errors import InputError
 from tfpose_rt.io.pairs import PairSource
 from tfpose_rt.pipeline import CHUNK, Stream
@@ -196,6 +197,25 @@ def test_pictures_of_the_caller_s_own():
         list(stream)
 
 
+def test_pictures_that_share_one_array_stay_apart():
+    """As a loop around cv2.VideoCapture.read(buffer) has them: the stream reads ahead of what is being looked at."""
+
+    def shared():
+        buffer = np.zeros((60, 80, 3), np.uint8)
+        for i in range(6):
+            buffer[:] = i
+            yield buffer, i / 10
+
+    frames = list(PairSource(shared()))
+    assert [int(f.image[0, 0, 0]) for f in frames] == list(range(6))
+    assert not any(f.image.flags.writeable for f in frames)
+
+
+def test_left_and_right_are_followed_in_pictures_with_times():
+    with Stream(PairSource([(WALK[0], 0.0)]), BlockEstimator()) as stream:
+        assert stream.follower.sides is not None
+
+
 def test_a_pause_tells_which_frames_were_lost_and_when():
     source = ListSource(WALK * 4, live=True, interval=0.01)
     results = []
@@ -241,3 +261,53 @@ def test_who_was_just_lost_is_remembered_for_privacy():
     np.testing.assert_allclose(results[2].hidden, [[199.5, 99.5, 239.5, 139.5]], atol=2)
     assert len(results[-1].hidden) == 0  # the buffer is over
     assert run([two, one], track=False)[0][1].hidden is None
+
+
+def noisy(places):
+    """Blocks of noise on noise: what was blurred has lost it."""
+    noise = np.random.default_rng(0).integers(0, 128, (240, 320, 3), np.uint8)
+    return np.where(picture(places) > 0, noise + np.uint8(128), noise)
+
+
+def sharp(result, place):
+    """Whether a block can be recognised in a picture of blurred people without skeletons."""
+    style = DrawStyle(background="blur-people", skeleton=False, points=False, boxes=False, ids=False)
+    x, y = place
+    shown = draw(result.image, result.poses, style, hide=result.cover)[y : y + 40, x : x + 40]
+    return bool(shown.std() > 0.5 * result.image[y : y + 40, x : x + 40].std())
+
+
+@pytest.mark.parametrize("every", [0, 5])
+def test_a_newcomer_is_blurred_at_once_while_the_detector_rests_and_what_is_followed_stays_the_same(every):
+    old, newcomer = (10, 50), (200, 100)
+    items = [noisy([old])] * 2 + [noisy([old, newcomer])] * 5
+    plain, at_rest, _ = run(items, det_every=every)
+    hidden, looking, _ = run(items, det_every=every, background="blur-people")
+    assert sum(at_rest.calls) < len(items) == sum(looking.calls)
+    assert len(plain[3].poses) == 1  # the detector rests: nobody is followed there yet
+    for a, b in zip(plain, hidden, strict=True):
+        np.testing.assert_array_equal(a.poses.xy, b.poses.xy)
+        assert list(a.poses.box_from) == list(b.poses.box_from)
+    assert not any(sharp(r, newcomer) or sharp(r, old) for r in hidden)
+    assert all(sharp(r, (100, 190)) for r in hidden)  # where nobody is
+
+
+def test_people_over_the_limit_are_blurred_though_not_followed():
+    people = [(10, 10), (100, 10), (200, 10)]
+    results, _, _ = run([noisy(people)], max_people=2, background="blur-people")
+    assert len(results[0].poses) == 2
+    assert not any(sharp(results[0], place) for place in people)
+
+
+def test_a_picture_that_nobody_looked_through_is_blurred_as_a_whole():
+    """Blurring was asked for a moment too late for it: as for the results that wait when a key is pressed."""
+    estimator = BlockEstimator()
+    with Stream(ListSource([noisy([(10, 50)])] * 40, live=True, interval=0.02), estimator) as stream:
+        before = stream.take(5)
+        stream.hiding = True
+        results = list(stream)
+    assert not before.searched
+    assert not sharp(before, (200, 100))
+    assert results[-1].searched
+    assert sharp(results[-1], (200, 100))
+    assert not any(sharp(r, (10, 50)) for r in results)

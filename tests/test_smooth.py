@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -69,6 +71,14 @@ def test_new_ids_and_gaps_start_afresh() -> None:
     assert smoother.update(poses(far, 0.7, ids=[4])).xy_smooth[0, 0, 0] == 500
     assert smoother.update(poses(far * 2, 0.8, ids=[4], new=[True])).xy_smooth[0, 0, 0] == 1000
     assert smoother.update(poses(far * 2, 0.9, ids=[5])).xy_smooth[0, 0, 0] == 1000  # 0.8 s unseen
+
+
+def test_another_size_of_picture_starts_afresh() -> None:
+    """The same place of a picture three times as large is elsewhere in px; nobody walked there."""
+    smoother = Smoother()
+    smoother.update(dataclasses.replace(poses(np.full((1, 1, 2), 100.0), 0.0), size=(640, 480)))
+    large = dataclasses.replace(poses(np.full((1, 1, 2), 300.0), 0.1), size=(1920, 1440))
+    assert smoother.update(large).xy_smooth[0, 0].tolist() == [300, 300]
 
 
 def test_people_do_not_mix_when_their_rows_change_places() -> None:

@@ -28,7 +28,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from tfpose_rt.errors import DeviceError, UsageError
+from tfpose_rt.errors import DeviceError, UsageError, line_of
 from tfpose_rt.records import Image
 
 log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ def _obstacle(device: str, precision: str) -> tuple[str, str] | None:
     except ModuleNotFoundError:
         return "OpenVINO is not installed", INSTALL
     except (ImportError, OSError, RuntimeError) as error:
-        return f"OpenVINO does not start ({_line(error)})", f"{INSTALL} --force-reinstall"
+        return f"OpenVINO does not start ({line_of(error, -1)})", f"{INSTALL} --force-reinstall"
     if precision == "bf16" and "BF16" not in able:
         return "this processor has no bf16", "--precision fp32"
     return None
@@ -239,7 +239,7 @@ def _convert(network: nn.Module, size: tuple[int, int], any_size: bool) -> Any:
             answer = module(torch.from_numpy(noise))
         compiled = _Compiled(core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}))(noise)
     except Exception as error:  # its kinds of error are many; all mean the same here
-        raise RuntimeError(f"OpenVINO does not take this network: {_line(error)}") from error
+        raise RuntimeError(f"OpenVINO does not take this network: {line_of(error, -1)}") from error
     expected = [t.numpy() for t in (answer if isinstance(answer, tuple) else (answer,))]
     for got, want in zip(compiled, expected, strict=True):
         if got.shape != want.shape or not np.allclose(got, want, rtol=TOLERANCE, atol=TOLERANCE):
@@ -280,9 +280,3 @@ def _keep(model: Any, folder: Path) -> None:
             part.replace(folder)  # one rename: no reader sees half of it
     finally:  # after Ctrl-C too
         shutil.rmtree(part, ignore_errors=True)
-
-
-def _line(error: Exception) -> str:
-    """The last line of an error's text that says something, short enough for a message of one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return lines[-1][:160]

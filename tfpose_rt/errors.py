@@ -68,3 +68,15 @@ class PartialError(TfposeError):
     """Valid files were written, but the source ended before its end."""
 
     exit_code = 7
+
+
+def line_of(error: Exception, number: int = 0) -> str:
+    """One line of what an error of another library says, short enough for a message of one line.
+
+    Args:
+        error: of any kind.
+        number: of the lines that say something, counted as Python counts; the nearest where there are fewer.
+    Returns: at most 160 characters; the error's kind where it says nothing.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return lines[max(min(number, len(lines) - 1), -len(lines))][:160]

@@ -28,7 +28,7 @@ def frozen(array: npt.ArrayLike, dtype: npt.DTypeLike = np.float32) -> npt.NDArr
 class StreamInfo:
     """What a source says of itself once it is open."""
 
-    kind: Literal["file", "camera", "url", "synthetic", "stdin", "images"]
+    kind: Literal["file", "camera", "url", "synthetic", "stdin", "images", "pairs"]
     name: str  # basename or masked URL, never a full path or a password
     size: tuple[int, int]  # W, H after rotation, px
     fps: float | None = None  # nominal
@@ -163,6 +163,15 @@ class Result:
     segment: Segment | None = None
     event: Event | None = None
     hidden: Float | None = None  # (M, 4) px, people out of sight and what was taken for nobody: privacy covers both
+    searched: bool = False  # the whole picture was looked through: `poses` and `hidden` are everybody in it
+
+    @property
+    def cover(self) -> Float:
+        """(M, 4) px: what has to be blurred beside `poses`; all of a picture that was not looked through."""
+        if self.searched and self.hidden is not None:
+            return self.hidden
+        h, w = (0, 0) if self.image is None else self.image.shape[:2]
+        return frozen([[-0.5, -0.5, w - 0.5, h - 0.5]])
 
     @property
     def latency_ms(self) -> float | None:

@@ -43,6 +43,7 @@ class Smoother:
     beta: float = 0.05
     gap: float = 0.5
     _states: dict[int, _State] = dataclasses.field(default_factory=dict)
+    _size: tuple[int, int] = (0, 0)
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
@@ -77,6 +78,8 @@ class Smoother:
         """
         if poses.ids is None:
             raise ValueError("smoothing needs ids: switch tracking on")
+        if poses.size != self._size:  # other pixels
+            self._states, self._size = {}, poses.size
         kept = {i: s for i, s in self._states.items() if 0 <= poses.pts - s.t <= self.gap}
         new = np.zeros(len(poses), np.bool_) if poses.new is None else poses.new
         for row, number in enumerate(poses.ids.tolist()):

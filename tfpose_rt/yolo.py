@@ -31,7 +31,7 @@ import torch
 import torch._tensor_str
 from torch import Tensor, nn
 
-from tfpose_rt.errors import WeightsError
+from tfpose_rt.errors import WeightsError, line_of
 from tfpose_rt.person_head import PersonHead
 
 SWITCHES: Mapping[str, str] = {
@@ -183,16 +183,10 @@ def build(architecture: Mapping[str, Any], state: Mapping[str, Tensor], *, task:
     except (RuntimeError, KeyError, TypeError, ValueError, IndexError, AttributeError, NotImplementedError) as error:
         raise WeightsError(
             "detector weights do not fit their architecture",
-            why=_line(error, 1),  # torch's first line only names the class
+            why=line_of(error, 1),  # torch's first line only names the class
             fix="tfpose-rt weights verify",
         ) from error
     return model.eval()
-
-
-def _line(error: Exception, number: int) -> str:
-    """One line of an error's text, or the last one before it, short enough for a message of one line."""
-    lines = str(error).splitlines() or [type(error).__name__]
-    return lines[min(number, len(lines) - 1)].strip()[:160]
 
 
 @contextlib.contextmanager
@@ -265,7 +259,7 @@ def read_pt(path: Path) -> Checkpoint:
     except Exception as error:
         raise WeightsError(
             f"cannot read {path.name}",
-            why=f"not detector weights of ultralytics, or it holds code ({_line(error, 0)})",
+            why=f"not detector weights of ultralytics, or it holds code ({line_of(error)})",
             fix="the file as its maker published it",
         ) from error
     architecture.pop("yaml_file", None)

@@ -41,6 +41,20 @@ def test_a_flag_comes_before_the_environment_a_file_and_the_default(planned, mon
     assert told("--config", "own.toml", "--conf", "0.6") == (0.6, 0.5, 4)
 
 
+@pytest.mark.parametrize("setting", ['out = "my clip.csv"', 'out = ["my clip.csv"]', None])
+def test_one_output_may_be_told_without_a_list(monkeypatch, capsys, tmp_path, setting):
+    monkeypatch.chdir(tmp_path)
+    words = []
+    if setting is None:
+        monkeypatch.setenv("TFPOSE_OUT", "my clip.csv")
+    else:
+        (tmp_path / "own.toml").write_text(setting + "\n")
+        words = ["--config", "own.toml"]
+    code, out, _ = run_program(monkeypatch, capsys, "video", "synthetic", "--dry-run", *words)
+    assert code == 0
+    assert "my clip.csv" in out
+
+
 @pytest.mark.parametrize(("command", "every"), [("video", 1), ("webcam", 0)])
 def test_what_is_not_told_is_as_in_python(planned, command, every):
     """But that a live view lets the detector rest as the machine needs it."""

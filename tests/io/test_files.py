@@ -141,6 +141,15 @@ def test_an_undecodable_frame_in_the_middle_keeps_its_number_and_is_counted(tmp_
     assert (source.ended, source.decode_errors) == ("decode_error", 1)
 
 
+def test_a_frame_lost_behind_the_part_asked_for_is_no_loss_of_the_part(tmp_path):
+    path = tmp_path / "a.mov"
+    make(path, codec="prores_ks", pix_fmt="yuv422p10le")
+    damaged(path, 7)
+    source = FileSource(path, SourceOptions(frames=(0, 7)))
+    assert [f.index for f in frames(source)] == list(range(7))
+    assert (source.ended, source.decode_errors) == ("limit", 0)
+
+
 def test_an_undecodable_last_frame_is_told_too(tmp_path):
     path = tmp_path / "a.mov"
     make(path, codec="prores_ks", pix_fmt="yuv422p10le")

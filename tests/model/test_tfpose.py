@@ -109,6 +109,18 @@ def test_weights_carry_their_configuration(tmp_path):
         torch.testing.assert_close(again(x), model(x))
 
 
+def test_weights_of_a_later_version_are_a_weights_error(tmp_path):
+    from tfpose_rt.errors import WeightsError
+    from tfpose_rt.model.weights import read, write
+
+    save_model(tmp_path / "m.safetensors", TFPose(TINY), {})
+    tensors, metadata = read(tmp_path / "m.safetensors")
+    for name, change in {"word": {"rope": 3}, "kind": {"channels": "many"}, "trunk": {"trunk": "vit"}}.items():
+        write(tmp_path / f"{name}.safetensors", tensors, {**metadata, "config": {**metadata["config"], **change}})
+        with pytest.raises(WeightsError, match="not known here"):
+            load_model(tmp_path / f"{name}.safetensors")
+
+
 def test_weights_from_before_errors_still_load(tmp_path):
     from tfpose_rt.model.weights import read, write
 

@@ -1,4 +1,5 @@
 import dataclasses
+import signal
 from statistics import fmean
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from tfpose_rt.config import AugmentConfig, ModelConfig, TrainConfig
 from tfpose_rt.errors import TfposeError, UsageError, WeightsError
 from tfpose_rt.model.weights import load_model, read, write
+from tfpose_rt.training.checkpoint import Average
 from tfpose_rt.training.data import load
 from tfpose_rt.training.loop import schedule, train
 from tfpose_rt.training.recipe import build_config
@@ -127,6 +129,28 @@ def test_a_state_from_before_errors_were_fitted_goes_on(samples, tmp_path):
     assert len(old) == len(tensors) - 2
     write(tmp_path / "state.safetensors", old, metadata)
     assert train(samples, config, tmp_path, resume=True, device=torch.device("cpu")).step == 3
+
+
+def test_ctrl_c_in_the_middle_of_a_step_waits_for_its_end(samples, tmp_path, monkeypatch):
+    """Interrupted as the second step has moved the weights and nothing has counted it yet, and gone on with."""
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    config = dataclasses.replace(SMALL, steps=4, hold_out=False)
+    train(samples, config, whole, device=torch.device("cpu"))
+    update, calls = Average.update, []
+
+    def interrupted(self, model, step):
+        calls.append(step)
+        if len(calls) == 2:
+            signal.raise_signal(signal.SIGINT)
+        update(self, model, step)
+
+    monkeypatch.setattr(Average, "update", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(samples, config, cut, device=torch.device("cpu"))
+    train(samples, config, cut, resume=True, device=torch.device("cpu"))
+    assert calls == [1, 2, 3, 4]
+    for name, value in read(whole / "last.safetensors")[0].items():
+        assert torch.equal(value, read(cut / "last.safetensors")[0][name]), name
 
 
 def test_l1_teaches_the_errors_too(samples, tmp_path):

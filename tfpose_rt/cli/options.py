@@ -44,13 +44,18 @@ def take_defaults(context: typer.Context, config: Path | None) -> Path | None:
         near = difflib.get_close_matches(key, known, 1)
         fix = near[0] if near else "an option of this command, without the dashes"
         raise UsageError(f"{config}: unknown setting {key!r}", why="this command has no such option", fix=fix)
-    values = {k: ",".join(map(str, v)) if isinstance(v, list) and k != "out" else v for k, v in told.items()}
-    for name in known:
-        value = os.environ.get(f"TFPOSE_{name.upper()}")
-        if value is not None:
-            values[name] = value
+    own = {name: value for name in known if (value := os.environ.get(f"TFPOSE_{name.upper()}")) is not None}
+    repeated = {p.name for p in context.command.params if getattr(p, "multiple", False) or p.nargs == -1}
+    values = {key: _as_given(value, key in repeated) for key, value in {**told, **own}.items()}
     context.default_map = {**(context.default_map or {}), **values}
     return config
+
+
+def _as_given(value: Any, repeated: bool) -> Any:
+    """A setting as its flag would bring it: once for each of a list, or a list as one word with commas."""
+    if repeated:
+        return value if isinstance(value, list) else [value]
+    return ",".join(map(str, value)) if isinstance(value, list) else value
 
 
 Weights = Annotated[str, _option(MODEL, "--weights", "-w", help="Name or .safetensors file of the pose model.")]

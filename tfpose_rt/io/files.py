@@ -68,7 +68,7 @@ class FileSource:
         size = self._reader.size
         for picture, pts, fixed in times:
             for message in picture.lost:
-                if index >= max(begin, wanted) and pts >= (options.start or 0.0):
+                if index >= max(begin, wanted) and pts >= (options.start or 0.0) and (stop is None or index < stop):
                     yield self._lost(message, index, previous, pts)
                 index += 1
             if (stop is not None and index >= stop) or (options.end is not None and pts >= options.end):

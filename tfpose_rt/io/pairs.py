@@ -14,7 +14,7 @@ class PairSource:
     """Frames from (image, seconds) pairs.
 
     Args:
-        pairs: image (H, W, 3) uint8 BGR; seconds rising.
+        pairs: image (H, W, 3) uint8 BGR, copied as it is taken, so that one array may serve for all; seconds rising.
     Raises: InputError: there is no first pair.
     """
 
@@ -29,7 +29,7 @@ class PairSource:
         except StopIteration:
             raise InputError("no pictures", why="the iterable is empty", fix="(image, seconds) pairs") from None
         image = self._first[0]
-        self.info = StreamInfo(kind="images", name="pictures", size=(image.shape[1], image.shape[0]))
+        self.info = StreamInfo(kind="pairs", name="pictures", size=(image.shape[1], image.shape[0]))
 
     def __iter__(self) -> Iterator[Frame | Gap | Segment]:
         """One frame a pair; times are counted from the first.
@@ -49,7 +49,9 @@ class PairSource:
             if (image.shape[1], image.shape[0]) != size:
                 size = (image.shape[1], image.shape[0])
                 yield Segment(size=size)
-            yield Frame(index=index, pts=t - start, image=image)
+            own = image.copy()
+            own.flags.writeable = False
+            yield Frame(index=index, pts=t - start, image=own)
             index, last = index + 1, t
             pair = next(self._pairs, None)
 

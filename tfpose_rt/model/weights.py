@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from tfpose_rt.config import ModelConfig
-from tfpose_rt.errors import WeightsError
+from tfpose_rt.errors import TfposeError, WeightsError, line_of
 from tfpose_rt.model.tfpose import TFPose
 
 
@@ -65,7 +65,12 @@ def load_model(path: Path) -> tuple[TFPose, dict[str, Any]]:
         raise WeightsError(
             f"{path.name} is not a TFPose", why="it carries no configuration", fix="tfpose-rt weights list"
         )
-    model = TFPose(ModelConfig.from_dict(metadata["config"]))
+    try:
+        model = TFPose(ModelConfig.from_dict(metadata["config"]))
+    except (TfposeError, TypeError, AttributeError) as error:  # of a later version, or another program's
+        raise WeightsError(
+            f"{path.name} has a configuration that is not known here", why=line_of(error), fix="a newer tfpose-rt"
+        ) from error
     tensors.setdefault("error_scale", model.error_scale)  # files from before errors were fitted
     try:
         model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})

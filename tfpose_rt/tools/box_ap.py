@@ -7,8 +7,6 @@ without. The detector answers from a score of 0.01 up.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import json
 import sys
 import time
@@ -43,11 +41,9 @@ def box_ap(
     Returns: ap, ap50, ap75, ar100 (0..100), images, ms an image, detector, det_size, sha256.
     Raises: InputError: no such data set. WeightsError, UsageError: as `PersonDetector`.
     """
-    import cv2
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
     from tfpose_rt.detect import PersonDetector
+    from tfpose_rt.training.data import decode
+    from tfpose_rt.training.evaluate import coco_ap
 
     labels = folder / "annotations.json"
     if not labels.is_file():
@@ -55,32 +51,28 @@ def box_ap(
             f"no data set in {folder}", why="annotations.json is not there", fix="a folder in COCO's layout"
         )
     person = PersonDetector(detector, det_size=det_size, conf=CONF, precision=precision)
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(str(labels))
-    images = truth.loadImgs(sorted(truth.getImgIds()))[: limit or None]
+    truth = json.loads(labels.read_text(encoding="utf-8"))
+    images = sorted(truth["images"], key=lambda image: image["id"])[: limit or None]
     answers: list[dict[str, Any]] = []
     seconds = 0.0
     for done, image in enumerate(images, 1):
-        picture = cv2.imread(str(folder / "images" / image["file_name"]))
-        if picture is None:
-            raise InputError(f"cannot read {image['file_name']}", why="absent or damaged", fix=str(folder / "images"))
+        name = image["file_name"]
+        try:
+            picture = decode((folder / "images" / name).read_bytes(), name)
+        except OSError as error:
+            raise InputError(f"cannot read {name}", why=error.strerror or "", fix=str(folder / "images")) from error
         start = time.perf_counter()
-        found = person.detect([picture])[0]  # type: ignore[list-item]
+        found = person.detect([picture])[0]
         seconds += time.perf_counter() - start
         for (x0, y0, x1, y1), score in zip(found.boxes.tolist(), found.scores.tolist(), strict=True):
             box = [x0 + 0.5, y0 + 0.5, x1 - x0, y1 - y0]  # COCO counts from the edge
             answers.append({"image_id": image["id"], "category_id": 1, "bbox": box, "score": score})
         progress(done, len(images))
-    with contextlib.redirect_stdout(io.StringIO()):
-        scorer = COCOeval(truth, truth.loadRes(answers), "bbox") if answers else None
-        if scorer:
-            scorer.params.imgIds = [image["id"] for image in images]
-            scorer.evaluate()
-            scorer.accumulate()
-            scorer.summarize()
-    ap, ap50, ap75, ar = [100 * float(scorer.stats[i]) for i in (0, 1, 2, 8)] if scorer else [0.0] * 4
+    chosen = {image["id"] for image in images}
+    labelled = [label for label in truth["annotations"] if label["image_id"] in chosen]
+    figures = coco_ap({**truth, "images": images, "annotations": labelled}, answers, "bbox")
     return {
-        "ap": ap, "ap50": ap50, "ap75": ap75, "ar100": ar,
+        "ap": figures["AP"], "ap50": figures["AP50"], "ap75": figures["AP75"], "ar100": figures["AR"],
         "images": len(images), "ms": 1e3 * seconds / max(len(images), 1),
         "detector": person.name, "det_size": det_size, "precision": precision, "sha256": person.sha256,
     }  # fmt: skip

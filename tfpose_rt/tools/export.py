@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tfpose_rt import assets
-from tfpose_rt.errors import OutputError, TfposeError, UsageError, WeightsError
+from tfpose_rt.errors import OutputError, TfposeError, UsageError, WeightsError, line_of
 from tfpose_rt.io.sinks import check_outputs
 from tfpose_rt.tools.export_check import Difference, compare
 from tfpose_rt.tools.export_formats import FORMATS, FREE, Format
@@ -153,8 +153,7 @@ def _told_as(what: str) -> Iterator[None]:
     except (OSError, TfposeError):
         raise
     except Exception as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        why = f"{type(error).__name__}: {lines[0][:160] if lines else 'no more is known'}"
+        why = f"{type(error).__name__}: {line_of(error)}"
         raise TfposeError(what, why=why, fix="another --to, or --debug for all of it") from error
 
 

@@ -6,6 +6,7 @@ torchvision's .pth of a ResNet or of MobileNetV2.
 
 from __future__ import annotations
 
+import argparse
 import pickle
 import sys
 from pathlib import Path
@@ -13,10 +14,11 @@ from pathlib import Path
 import torch
 
 from tfpose_rt import assets, yolo
-from tfpose_rt.errors import TfposeError, WeightsError
+from tfpose_rt.errors import WeightsError
 from tfpose_rt.model.backbone import from_torchvision
 from tfpose_rt.model.weights import write
 from tfpose_rt.model.yolo_trunk import from_checkpoint
+from tfpose_rt.tools.entry import exits
 
 
 def convert(checkpoint: Path, out: Path) -> int:
@@ -47,8 +49,15 @@ def plain_state(checkpoint: Path) -> dict[str, torch.Tensor]:
     return {k: v for k, v in state.items() if isinstance(v, torch.Tensor)} if isinstance(state, dict) else {}
 
 
+@exits
+def main() -> None:
+    """Convert, and tell how many tensors there are."""
+    parser = argparse.ArgumentParser(prog="python -m tfpose_rt.tools.trunk", description=__doc__)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("out", type=Path)
+    given = parser.parse_args()
+    sys.stdout.write(f"{convert(given.checkpoint, given.out)} tensors\n")
+
+
 if __name__ == "__main__":
-    try:
-        sys.stdout.write(f"{convert(Path(sys.argv[1]), Path(sys.argv[2]))} tensors\n")
-    except TfposeError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(main())

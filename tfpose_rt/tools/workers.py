@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
@@ -17,8 +17,10 @@ from dataclasses import replace
 from types import FrameType
 from typing import Any, Protocol
 
+from tfpose_rt import interrupts
 from tfpose_rt.config import RunConfig
 from tfpose_rt.errors import TfposeError
+from tfpose_rt.interrupts import SIGNALS
 from tfpose_rt.io.urls import mask_text
 from tfpose_rt.records import Result, StreamInfo
 from tfpose_rt.tools.batch import How, Outcome, Watcher, run_safely, signal_code
@@ -26,7 +28,6 @@ from tfpose_rt.tools.outputs import Job
 
 TELL = 0.2  # s between two words of progress
 GRACE = 5.0  # s for the frame in hand, once nobody is left to wait for it
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class ManyWatcher(Watcher, Protocol):
@@ -97,26 +98,6 @@ class _Obedient(Reporter):
         super().result(job, result)
         if _worker["told"]:
             raise KeyboardInterrupt(_worker["told"])
-
-
-@contextmanager
-def _signals_deferred() -> Iterator[Callable[[], None]]:
-    """Signals are noted meanwhile; the function given lets one do what it would have done, where that does no harm."""
-    came: list[int] = []
-    main = threading.current_thread() is threading.main_thread()
-    before = {n: handler for n in SIGNALS if main and callable(handler := signal.getsignal(n))}
-
-    def heed() -> None:
-        if came:
-            before[signal.Signals(came[0])](came[0], None)
-
-    for number in before:
-        signal.signal(number, lambda n, _: came.append(n))
-    try:
-        yield heed
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
@@ -200,7 +181,7 @@ class _Crew:
         """Do what can be done."""
         outcomes: dict[Job, Outcome] = {}
         try:
-            with _signals_deferred() as heed:
+            with interrupts.deferred() as heed:
                 with _signals_held():
                     self._waiting = {self._pool.submit(_do, job): job for job in self._jobs}
                 while self._waiting:

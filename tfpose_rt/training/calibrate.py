@@ -1,11 +1,7 @@
-"""Scores and errors that mean what they say: a monotone map and a factor a joint, fitted on people held out.
-
-`python -m tfpose_rt.training.calibrate DATA WEIGHTS` fits the map of a finished model in place.
-"""
+"""Scores and errors that mean what they say: a monotone map and a factor a joint, fitted on people held out."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +13,7 @@ from scipy.special import expit, logit
 
 from tfpose_rt.model.tfpose import TFPose
 from tfpose_rt.model.weights import load_model, save_model
-from tfpose_rt.training.data import Sample, is_validation, load
+from tfpose_rt.training.data import Sample
 from tfpose_rt.training.evaluate import reliability
 from tfpose_rt.training.validate import answer, distances, right_mask
 
@@ -95,11 +91,3 @@ def calibrate_file(path: Path, samples: Sequence[Sample], on: str) -> tuple[floa
     fitted = {"calibrated": on, "calibration_error": round(errors[1], 4), "errors_fitted": on}
     save_model(path, model, {**extra, **fitted})
     return errors
-
-
-if __name__ == "__main__":
-    data, weights = Path(sys.argv[1]), Path(sys.argv[2])
-    held = [s for s in load(data) if is_validation(s.image)]
-    sys.stdout.write(
-        "calibration error {:.4f} -> {:.4f}\n".format(*calibrate_file(weights, held, f"{data.name}, held out"))
-    )

@@ -17,7 +17,6 @@ import numpy.typing as npt
 from tfpose_rt.errors import InputError
 from tfpose_rt.skeleton import MASK_SHARE
 
-HUMAN = "h"
 SMALLEST = 32.0**2  # square px of an unlabelled person's box: smaller ones are unlabelled in COCO for being small
 
 

@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from tfpose_rt import skeleton
+from tfpose_rt import interrupts, skeleton
 from tfpose_rt.config import TrainConfig
 from tfpose_rt.errors import DeviceError, InputError, OutputError, TfposeError, UsageError
 from tfpose_rt.model.tfpose import TFPose
@@ -194,17 +194,19 @@ def train(
                     why=f"loss {float(terms['loss'].detach()):.4g}",
                     fix="--lr half of this, or --resume from the last checkpoint",
                 )
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            progress.step += 1
-            average.update(model, progress.step)
-            progress.seconds += min(time.monotonic() - began, 30.0)  # a stopped machine is not work
-            progress.seen += loader.each * world
-            progress.epoch = progress.step // loader.steps_per_epoch
+            with interrupts.deferred() as heed:  # what is saved then is a whole step
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+                progress.step += 1
+                average.update(model, progress.step)
+                progress.seconds += min(time.monotonic() - began, 30.0)  # a stopped machine is not work
+                progress.seen += loader.each * world
+                progress.epoch = progress.step // loader.steps_per_epoch
+                late = progress.seconds - last_validation >= config.val_every * 60
+                progress.done, due = agree(config, progress, total, late, world, device)
+            heed()
             progress.losses = {k: float(v.detach()) for k, v in terms.items()}
             recent.append(progress.losses)
-            late = progress.seconds - last_validation >= config.val_every * 60
-            progress.done, due = agree(config, progress, total, late, world, device)
             progress.metrics = None
             report(progress)
             if progress.done >= 1 or due:

@@ -1,0 +1,33 @@
+"""Ctrl-C and SIGTERM, held back while something must not be left half done."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def deferred() -> Iterator[Callable[[], None]]:
+    """Signals are noted meanwhile; the function given lets one do what it would have done, where that does no harm.
+
+    Does nothing on other threads than the main one, which alone hears of signals.
+    """
+    came: list[int] = []
+    main = threading.current_thread() is threading.main_thread()
+    before = {n: handler for n in SIGNALS if main and callable(handler := signal.getsignal(n))}
+
+    def heed() -> None:
+        if came:
+            before[signal.Signals(came[0])](came[0], None)
+
+    for number in before:
+        signal.signal(number, lambda n, _: came.append(n))
+    try:
+        yield heed
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
