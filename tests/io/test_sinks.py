@@ -3,9 +3,11 @@
 import os
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from known_people import INFO, SUMMARY, header, results
 
@@ -41,6 +43,24 @@ def test_every_format_keeps_a_part_when_aborted(tmp_path, name):
     sink.abort()
     assert not path.exists()
     assert (tmp_path / f"clip{suffix}.part").exists()
+
+
+@pytest.mark.parametrize("name", [*sorted(FORMATS), "video"])
+def test_every_format_leaves_nothing_when_discarded_and_its_file_when_complete(tmp_path, name):
+    suffix = next((s for s, f in SINKS.items() if f == name), ".mkv")
+    for complete in (False, True):
+        sink = open_sink(tmp_path / f"clip{suffix}", header=header(), info=INFO)
+        for result in results():
+            sink.write(replace(result, image=np.zeros((480, 640, 3), np.uint8)))
+        while sink.written < 6:
+            time.sleep(0.01)
+        assert list(tmp_path.iterdir())
+        if complete:
+            sink.close(SUMMARY)
+        sink.discard()
+        sink.discard()
+        assert bool(list(tmp_path.iterdir())) == complete
+    assert not list(tmp_path.glob("*.part"))
 
 
 def test_the_format_is_told_by_name_or_suffix():

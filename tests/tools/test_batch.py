@@ -362,6 +362,15 @@ def test_a_crash_is_raised_as_it_is_for_who_debugs(tmp_path, monkeypatch):
         run([clip(tmp_path / "a.mp4", 60)], tmp_path, estimator=FakeEstimator(fail_at=5))
 
 
+def test_a_format_that_cannot_be_opened_leaves_nothing_of_the_others(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "polars", None)
+    source = clip(tmp_path / "a.mp4", 20)
+    for _ in range(2):  # the first try does not block the second
+        outcome = run([source], tmp_path, ["openpose", "csv", "parquet"])[0]
+        assert "polars" in str(outcome.error)
+        assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
+
+
 def test_a_failure_tells_no_password(tmp_path, monkeypatch):
     def broken(source, options):
         raise RuntimeError(f"no answer from {source}")

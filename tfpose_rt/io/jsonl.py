@@ -131,7 +131,7 @@ class JsonlSink:
         self._clock: float | None = None
         self._video_frames = 0
         keep = None
-        if options.resume is not None:
+        if options.resume is not None and str(path) != "-":  # what went to standard output is gone
             keep = self._kept(options.resume.last)
         self._file = PartFile(path, overwrite=overwrite, keep=keep)
         if keep is None:
@@ -177,6 +177,10 @@ class JsonlSink:
     def abort(self) -> None:
         """Leave `<name>.part` as it is: it can be read, converted and resumed."""
         self._file.abort()
+
+    def discard(self) -> None:
+        """Remove `<name>.part`."""
+        self._file.discard()
 
 
 class Recording:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,14 @@ class OpenPoseSink:
 
     def abort(self) -> None:
         """Leave the `.part` folder."""
+
+    def discard(self) -> None:
+        """Remove the `.part` folder."""
+        with suppress(OSError):
+            for file in self._part.iterdir():
+                if OURS.fullmatch(file.name):
+                    file.unlink()
+            self._part.rmdir()
 
     @classmethod
     def last_frame(cls, path: Path) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -38,6 +39,10 @@ class Sink(Protocol):
 
     def abort(self) -> None:
         """Let go of the file and leave its `.part`; never raises."""
+        ...
+
+    def discard(self) -> None:
+        """Let go of the file and remove what there is of it, unless it is complete; never raises."""
         ...
 
 
@@ -154,6 +159,13 @@ class PartFile:
                 self._file.close()
         except OSError:  # the disk is full: what was flushed stays
             return
+
+    def discard(self) -> None:
+        """Close and remove the `.part`."""
+        self.abort()
+        if not self._stdout:
+            with suppress(OSError):
+                self.part(self._path).unlink()
 
 
 def _plain_stdout() -> IO[str]:

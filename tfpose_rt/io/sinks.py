@@ -188,7 +188,7 @@ class Threaded:
         self.sink, self._pictures = sink, pictures
         self._queue: queue.Queue[Result | None] = queue.Queue(depth)
         self._error: BaseException | None = None
-        self._done = False
+        self._done = self._complete = False
         self._thread = threading.Thread(target=self._run, name=f"write {sink.path.name}", daemon=True)
         self._thread.start()
 
@@ -223,11 +223,23 @@ class Threaded:
         except BaseException:
             self.sink.abort()
             raise
+        self._complete = True
 
     def abort(self) -> None:
         """Drop what waits and leave the `.part`."""
+        if self._let_go():
+            self.sink.abort()
+
+    def discard(self) -> None:
+        """Drop what waits and remove what there is of the file, unless it is complete."""
+        self._let_go()
+        if not self._complete:
+            self.sink.discard()
+
+    def _let_go(self) -> bool:
+        """End the thread without its work; False where it has ended already."""
         if self._done:
-            return
+            return False
         self._done = True
         while self._thread.is_alive():
             with suppress(queue.Empty):
@@ -235,7 +247,7 @@ class Threaded:
             with suppress(queue.Full):
                 self._queue.put_nowait(None)
             self._thread.join(0.05)
-        self.sink.abort()
+        return True
 
     def _put(self, item: Result | None) -> None:
         while True:

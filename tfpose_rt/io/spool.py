@@ -68,6 +68,10 @@ class SpoolSink:
         """Leave the recording, `<name>.part`."""
         self._spool.abort()
 
+    def discard(self) -> None:
+        """Remove the recording."""
+        self._spool.discard()
+
 
 def new_name(path: Path) -> Path:
     """The name under which a complete file is written before it takes its own."""

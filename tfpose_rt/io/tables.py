@@ -108,6 +108,11 @@ class CsvSink:
         self._file.abort()
         self._meta.abort()
 
+    def discard(self) -> None:
+        """Remove both `.part` files."""
+        self._file.discard()
+        self._meta.discard()
+
     @classmethod
     def last_frame(cls, path: Path) -> int | None:
         """Index of the last frame known to be complete in an unfinished `path`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
@@ -116,6 +117,13 @@ class VideoSink:
         """Leave the `.part`, playable."""
         if self._encoder is not None:
             self._encoder.abort()
+
+    def discard(self) -> None:
+        """Remove the `.part`, where one was begun."""
+        self.abort()
+        if self._encoder is not None:
+            with suppress(OSError):
+                self._part.unlink()
 
     def _open(self, size: tuple[int, int]) -> None:
         self._size = size

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -269,10 +268,10 @@ def _open_sinks(
             sinks.append(open_sink(job.video, header=header, info=info, overwrite=how.overwrite, options=options))
     except BaseException:
         for sink in sinks:
-            sink.abort()
-            with suppress(OSError):
-                if earlier is None:
-                    PartFile.part(sink.path).unlink()
+            if earlier is None:
+                sink.discard()
+            else:
+                sink.abort()
         raise
     return sinks
 

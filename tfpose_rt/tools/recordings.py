@@ -144,22 +144,9 @@ def _fill(
             sink.close(summary | {"files": [p.name for p, _ in outputs]})
     except BaseException:
         for sink in sinks:
-            sink.abort()
-            _remove_part(sink.path)
+            sink.discard()
         raise
     return sinks
-
-
-def _remove_part(path: Path) -> None:
-    """Nothing half-written stays behind: what was to be converted is still there."""
-    part = PartFile.part(path)
-    if part.is_dir():
-        for file in part.iterdir():
-            file.unlink()
-        part.rmdir()
-    part.unlink(missing_ok=True)
-    if path.suffix == ".csv":
-        PartFile.part(meta_path(path)).unlink(missing_ok=True)
 
 
 class _Tally:
