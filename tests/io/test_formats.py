@@ -125,15 +125,20 @@ def test_pose2sim_names(tmp_path):
     assert (tmp_path / "a" / "clip_one_000006.json").exists()
 
 
-def test_an_existing_folder_loses_only_its_pose_files(tmp_path):
+@pytest.mark.parametrize(("naming", "stale", "made"), [
+    ("openpose", "clip_one_000000000077_keypoints.json", "clip_one_000000000006_keypoints.json"),
+    ("pose2sim", "clip_one_000077.json", "clip_one_000006.json"),
+])  # fmt: skip
+def test_an_existing_folder_loses_only_the_pose_files_of_this_source(tmp_path, naming, stale, made):
     folder = tmp_path / "a"
     folder.mkdir()
-    (folder / "notes.txt").write_text("mine")
-    (folder / "old_000000000077_keypoints.json").write_text("{}")
-    write(OpenPoseSink(folder, header(), overwrite=True))
-    assert (folder / "notes.txt").read_text() == "mine"
-    assert not (folder / "old_000000000077_keypoints.json").exists()
-    assert (folder / "clip_one_000000000006_keypoints.json").exists()
+    others = {"notes.txt", "scan_123456.json", "my_clip_one_000006.json", "other_000000000006_keypoints.json",
+              "clip_one_00007.json"}  # fmt: skip
+    for name in (*others, stale):
+        (folder / name).write_text("mine")
+    write(OpenPoseSink(folder, header(), SinkOptions(openpose_naming=naming), overwrite=True))
+    assert {p.name for p in folder.iterdir() if p.read_text() == "mine"} == others
+    assert (folder / made).exists()
 
 
 def test_a_file_for_each_person_with_a_row_for_each_frame(tmp_path):
@@ -150,6 +155,19 @@ def test_a_file_for_each_person_with_a_row_for_each_frame(tmp_path):
     assert rows[2][:5] == ["2", "0.066667", "202.25", "200.50", "0"]
     assert set(rows[0][2:]) == {""}
     assert MARKERS[5:8] == ("LShoulder", "RShoulder", "LElbow")
+
+
+def test_files_of_people_who_are_not_in_it_any_more_go_when_a_trc_is_replaced(tmp_path):
+    others = ("clip_px_person2_edited.trc", "clip_px_personal.trc", "clip.trc", "my_clip_px_person3.trc")
+    for name in ("clip", "clip_px"):  # either way its files are called clip_px_person<ID>.trc
+        for other in others:
+            (tmp_path / other).write_text("mine")
+        write(trc_sink(tmp_path / f"{name}.trc", header(), overwrite=True))
+        only = SinkOptions(ids=(1,))
+        write(trc_sink(tmp_path / f"{name}.trc", header(), only, overwrite=True))
+        assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["clip_px_person1.trc", *others])
+        write(trc_sink(tmp_path / f"{name}.trc", header(), overwrite=True), [])
+        assert sorted(p.name for p in tmp_path.iterdir()) == sorted(others)
 
 
 def test_trc_says_when_the_rate_varies(tmp_path, caplog):

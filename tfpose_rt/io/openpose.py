@@ -101,7 +101,7 @@ class OpenPoseSink:
         self.written += 1
 
     def close(self, summary: Mapping[str, Any]) -> None:
-        """Give the folder its name; in one that exists, earlier pose files are replaced and others left alone."""
+        """Give the folder its name; in one that exists, this source's pose files are replaced and others left alone."""
         try:
             if not self.path.exists():
                 self._part.replace(self.path)
@@ -109,8 +109,10 @@ class OpenPoseSink:
             if not self._overwrite and any(self.path.iterdir()):
                 raise OutputError(f"{self.path.name} appeared while it was written", why="another program made it",
                                   fix=f"the result is in {self._part.name}")  # fmt: skip
+            number = r"\d{12}_keypoints" if self._options.openpose_naming == "openpose" else r"\d{6}"
+            ours = re.compile(rf"{re.escape(self._stem)}_{number}\.json")
             for file in self.path.iterdir():
-                if OURS.fullmatch(file.name):
+                if ours.fullmatch(file.name):
                     file.unlink()
             for file in self._part.iterdir():
                 file.replace(self.path / file.name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import queue
 import threading
@@ -19,7 +18,7 @@ from tfpose_rt.io.openpose import OpenPoseSink
 from tfpose_rt.io.parquet import parquet_sink
 from tfpose_rt.io.parts import PartFile, Sink, SinkOptions
 from tfpose_rt.io.tables import CsvSink, meta_path
-from tfpose_rt.io.trc import trc_sink
+from tfpose_rt.io.trc import person_paths, trc_sink
 from tfpose_rt.records import Result, StreamInfo
 
 __all__ = ["FORMATS", "SINKS", "VIDEO_SUFFIXES", "Sink", "SinkOptions", "Threaded", "check_outputs", "open_sink"]
@@ -159,7 +158,7 @@ def finals(path: Path) -> list[Path]:
     if kind == ".json":
         return [path, images_path(path)]
     if kind == ".trc":
-        return [path, *path.parent.glob(glob.escape(path.stem) + "_px_person*.trc")]
+        return [path, *person_paths(path)]
     return [path]
 
 

@@ -27,13 +27,16 @@ class SpoolSink:
         overwrite: whether finished files may be replaced.
         build: makes the files; called with `path`, a function that gives the results from the start, the header and
             summary as one mapping (keys `header`, `summary`), and the options.
+        family: every file there is that an earlier run may have made for `path`; with `overwrite`, those that this run
+            did not make are removed once its own are in place.
     """
 
     def __init__(
-        self, path: Path, header: Mapping[str, Any], options: SinkOptions | None, build: Build, *, overwrite: bool
-    ) -> None:
+        self, path: Path, header: Mapping[str, Any], options: SinkOptions | None, build: Build, *, overwrite: bool,
+        family: Callable[[Path], list[Path]] = lambda path: [],
+    ) -> None:  # fmt: skip
         self.path, self._options, self._build, self._overwrite = path, options or SinkOptions(), build, overwrite
-        self._header = header
+        self._header, self._family = header, family
         self._spool = JsonlSink(path, header, self._options)
 
     @property
@@ -54,6 +57,9 @@ class SpoolSink:
             made = self._build(self.path, lambda: iter(Recording(part)), about, self._options)
             for new, final in made:
                 into_place(new, final, overwrite=self._overwrite)
+            if self._overwrite:
+                for stale in set(self._family(self.path)) - {final for _, final in made}:
+                    stale.unlink()
         except OSError as error:
             raise unwritable(self.path, error) from error
         finally:

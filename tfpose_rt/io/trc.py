@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,13 +32,22 @@ def trc_sink(
     path: Path, header: Mapping[str, Any], options: SinkOptions | None = None, *, overwrite: bool = False
 ) -> SpoolSink:
     """A sink for `<stem>_px_person<ID>.trc`, one for each id; every file has a row for every frame."""
-    return SpoolSink(path, header, options, _build, overwrite=overwrite)
+    return SpoolSink(path, header, options, _build, overwrite=overwrite, family=person_paths)
 
 
 def person_path(path: Path, who: int) -> Path:
     """The file of one person."""
-    stem = path.stem if path.stem.endswith("_px") else path.stem + "_px"
-    return path.with_name(f"{stem}_person{who}.trc")
+    return path.with_name(f"{_stem(path)}_person{who}.trc")
+
+
+def person_paths(path: Path) -> list[Path]:
+    """The files of persons that are there, whoever they are."""
+    ours = re.compile(re.escape(_stem(path)) + r"_person\d+\.trc")
+    return sorted(file for file in path.parent.iterdir() if ours.fullmatch(file.name)) if path.parent.is_dir() else []
+
+
+def _stem(path: Path) -> str:
+    return path.stem if path.stem.endswith("_px") else path.stem + "_px"
 
 
 def _build(path: Path, results: Callable[[], Iterator[Result]], about: Mapping[str, Any], options: SinkOptions) -> Made:

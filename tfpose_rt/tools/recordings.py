@@ -16,6 +16,7 @@ from tfpose_rt.io.parquet import read_parquet
 from tfpose_rt.io.parts import PartFile, into_place
 from tfpose_rt.io.sinks import FORMATS, Sink, SinkOptions, check_outputs, in_the_way
 from tfpose_rt.io.tables import meta_path, read_csv
+from tfpose_rt.io.trc import person_paths
 from tfpose_rt.records import Result
 
 log = logging.getLogger(__name__)
@@ -101,8 +102,7 @@ def convert(
         files = [(folders[p] / p.name if p in folders else p, name) for p, name in outputs]
         sinks = _fill(path, source, files, options, overwrite=overwrite, strict=strict)
         for target, folder in folders.items():
-            for file in folder.iterdir():
-                into_place(file, target.with_name(file.name), overwrite=overwrite)
+            _move(folder, target, overwrite=overwrite)
     return [(target, sink.written) for (target, _), sink in zip(outputs, sinks, strict=True)]
 
 
@@ -117,6 +117,16 @@ def _read_from(path: Path) -> list[Path]:
 def _beside(path: Path) -> TemporaryDirectory[str]:
     """A folder on the same disk for a file that is made from its own unfinished run, which stays until it is done."""
     return TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent)
+
+
+def _move(folder: Path, target: Path, *, overwrite: bool) -> None:
+    """Give the files made for `target` their places, and remove those of persons who are no longer in it."""
+    made = [target.with_name(file.name) for file in folder.iterdir()]
+    for final in made:
+        into_place(folder / final.name, final, overwrite=overwrite)
+    if overwrite and target.suffix.lower() == ".trc":
+        for stale in set(person_paths(target)) - set(made):
+            stale.unlink()
 
 
 def _fill(
