@@ -34,7 +34,13 @@ class BlockEstimator:
 
     def detect(self, images: Sequence[Any]) -> list[Detections]:
         self.calls.append(len(images))
-        return [self._blocks(image) for image in images]
+        found, most = [self._blocks(image) for image in images], self.run.max_people
+        return [Detections(d.boxes[:most], d.scores[:most]) for d in found]
+
+    def detect_all(self, images: Sequence[Any]) -> tuple[list[Detections], list[Any]]:
+        self.calls.append(len(images))
+        found, most = [self._blocks(image) for image in images], self.run.max_people
+        return [Detections(d.boxes[:most], d.scores[:most]) for d in found], [d.boxes[most:] for d in found]
 
     def _blocks(self, image: Any) -> Detections:
         from scipy.ndimage import find_objects, label

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from tfpose_rt.config import RunConfig
 from tfpose_rt.errors import DeviceError, UsageError, WeightsError
-from tfpose_rt.records import BoxFrom, Detections, Image, Poses, frozen
+from tfpose_rt.records import BoxFrom, Detections, Float, Image, Poses, frozen
 from tfpose_rt.skeleton import FLIP, NAMES
 
 if TYPE_CHECKING:
@@ -105,20 +105,37 @@ class PoseEstimator:
     def detect(self, images: Sequence[Image]) -> list[Detections]:
         """The people of each picture, best first, at most `max_people`; within `roi` where one is set."""
         began = time.perf_counter()
-        if self.run.roi is not None:
-            x0, y0, x1, y1 = self.run.roi
-            images = [np.ascontiguousarray(image[y0:y1, x0:x1]) for image in images]
-            if any(0 in image.shape for image in images):
-                raise UsageError(
-                    f"--roi {self.run.roi}", why="it lies outside the picture", fix="x0,y0,x1,y1 in pixels"
-                )
-        found = self._detector.detect(images)
-        if self.run.roi is not None:
-            found = [Detections(frozen(d.boxes + np.array([x0, y0, x0, y0], np.float32)), d.scores) for d in found]
-        most = self.run.max_people
-        found = [d if len(d) <= most else Detections(d.boxes[:most], d.scores[:most]) for d in found]
+        found = [self._first(d) for d in self._detect(images)]
         self.times["detect"] = time.perf_counter() - began
         return found
+
+    def detect_all(self, images: Sequence[Image]) -> tuple[list[Detections], list[Float]]:
+        """As `detect`, and for each picture the boxes (M, 4) px of all others in it: over `max_people`, outside `roi`.
+
+        With a `roi` the detector runs twice; it finds people in the part and in the whole, so some are in both answers.
+        """
+        began = time.perf_counter()
+        found = self._detect(images)
+        others = [d.boxes[self.run.max_people :] for d in found]
+        if self.run.roi is not None:
+            others = [np.concatenate([o, d.boxes]) for o, d in zip(others, self._detector.detect(images), strict=True)]
+        self.times["detect"] = time.perf_counter() - began
+        return [self._first(d) for d in found], [frozen(boxes) for boxes in others]
+
+    def _first(self, found: Detections) -> Detections:
+        most = self.run.max_people
+        return found if len(found) <= most else Detections(found.boxes[:most], found.scores[:most])
+
+    def _detect(self, images: Sequence[Image]) -> list[Detections]:
+        """Everybody, best first; within `roi` where one is set."""
+        if self.run.roi is None:
+            return self._detector.detect(images)
+        x0, y0, x1, y1 = self.run.roi
+        images = [np.ascontiguousarray(image[y0:y1, x0:x1]) for image in images]
+        if any(0 in image.shape for image in images):
+            raise UsageError(f"--roi {self.run.roi}", why="it lies outside the picture", fix="x0,y0,x1,y1 in pixels")
+        shift = np.array([x0, y0, x0, y0], np.float32)
+        return [Detections(frozen(d.boxes + shift), d.scores) for d in self._detector.detect(images)]
 
     def poses(
         self, images: Sequence[Image], people: Sequence[Detections], box_from: BoxFrom | None = None

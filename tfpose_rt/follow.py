@@ -1,4 +1,7 @@
-"""People over time: ids, left and right, smoothing, in this order; what a stream remembers from frame to frame."""
+"""People over time: ids, left and right, smoothing, in this order; what a stream remembers from frame to frame.
+
+Also when the detector may rest, and who has to be covered beside those who are followed.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,14 @@ import dataclasses
 import numpy as np
 
 from tfpose_rt.config import RunConfig
-from tfpose_rt.records import Detections, Float, Poses, frozen
+from tfpose_rt.records import Detections, Float, Frame, Poses, frozen
 from tfpose_rt.sides import SideKeeper, exchange
 from tfpose_rt.smooth import Smoother
 from tfpose_rt.track import Tracker
+
+AUTO_EVERY = 0.25  # s between detections where the interval is left to us
+LOST_SCORE = 0.3  # mean joint score under which a carried person is looked for again at once
+SAME = 0.02  # px by which two boxes differ through the rounding of files alone
 
 
 class Follower:
@@ -26,6 +33,8 @@ class Follower:
         self.tracker = Tracker(run.track_buffer) if run.track or run.det_every != 1 else None
         self.sides = SideKeeper() if run.sides == "tracked" and not stills else None
         self.smoother = Smoother.parse(run.smooth)
+        self._last: Poses | None = None  # of the frame before; None where nothing may be carried on from it
+        self._detected = -np.inf  # pts of the last detection
 
     def update(self, poses: Poses) -> Poses:
         """Poses of one frame, as the estimator or a recording gives them -> with ids, sides and smoothed points.
@@ -37,24 +46,56 @@ class Follower:
             poses = self.tracker.update(dataclasses.replace(poses, swapped=None))
             if not self.run.track:
                 poses = dataclasses.replace(poses, ids=None, new=None)
-        if poses.ids is None:
-            return poses
         for memory in (self.sides, self.smoother):
-            poses = poses if memory is None else memory.update(poses)
+            poses = poses if memory is None or poses.ids is None else memory.update(poses)
+        self._last = poses
         return poses
+
+    def interrupt(self) -> None:
+        """People moved on unseen, or the picture changed: boxes are not carried on before somebody has looked."""
+        self._last = None
+
+    def detected(self, pts: float) -> None:
+        """The detector has run for the frame at `pts` (s)."""
+        self._detected = pts
 
     def reset(self) -> None:
         """Forget everybody; ids go on counting."""
+        self.interrupt()
         for memory in (self.tracker, self.sides, self.smoother):
             if memory is not None:
                 memory.reset()
 
-    def carried(self, pts: float) -> Detections | None:
-        """The people of the last frame where they are expected at `pts` (s); None where nobody is followed."""
-        return None if self.tracker is None else self.tracker.predicted(pts)
+    def carried(self, frame: Frame) -> Detections | None:
+        """The people of the frame before, where they are expected, if the detector may rest; None where it must run."""
+        every = self.run.det_every
+        if every == 1 or self.tracker is None or self._last is None or not len(self._last):
+            return None
+        if every > 1:
+            return None if frame.index % every == 0 else self.tracker.predicted(frame.pts)
+        unsure = self._last.scores is not None and bool((self._last.scores.mean(1) < LOST_SCORE).any())
+        if unsure or frame.pts - self._detected >= AUTO_EVERY:
+            return None
+        return self.tracker.predicted(frame.pts)
 
-    def hidden(self, pts: float) -> Float | None:
-        """(M, 4) px: who was lost a moment ago and may still be there, and whom the tracker took for nobody."""
+    def hidden(self, poses: Poses, found: Float | None = None) -> Float | None:
+        """Who has to be covered beside `poses`, the last ones that were followed.
+
+        Args:
+            poses: as `update` gave them.
+            found: (F, 4) px, everybody the detector found in the picture; None when nobody looked for them.
+        Returns: (M, 4) px: who was lost a moment ago and may still be there, whom the tracker took for nobody, and
+            those of `found` who are none of `poses`. None where nobody looked and nobody is followed.
+        """
+        covered = self._out_of_sight(poses.pts)
+        if found is None:
+            return covered
+        covered = frozen(np.zeros((0, 4))) if covered is None else covered
+        known = np.concatenate([poses.boxes, covered]).reshape(-1, 4)
+        same = np.abs(found[:, None] - known[None]).max(-1) <= SAME  # (F, P + M)
+        return frozen(np.concatenate([covered, found[~same.any(1)]]))
+
+    def _out_of_sight(self, pts: float) -> Float | None:
         if self.tracker is None:
             return None
         found = {box.tobytes() for box in self.tracker.predicted(pts).boxes}

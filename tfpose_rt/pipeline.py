@@ -19,15 +19,13 @@ from tfpose_rt.config import RunConfig
 from tfpose_rt.follow import Follower
 from tfpose_rt.io.sources import Source, open_source
 from tfpose_rt.mailbox import Mailbox, slots
-from tfpose_rt.records import Detections, Event, Frame, Gap, Poses, Result, Segment, StreamInfo
+from tfpose_rt.records import Detections, Event, Float, Frame, Gap, Poses, Result, Segment, StreamInfo
 from tfpose_rt.stats import Stats
 
 CHUNK = 4  # frames of a file that share their batches; aligned to the frame's index, so that a resumed run repeats them
 AHEAD = 8  # decoded frames that may wait for the model
 QUEUE = 64  # frames of a live source that may wait where none is to be passed over
 READY = 4  # results that may wait for whoever iterates
-AUTO_EVERY = 0.25  # s between detections where the interval is left to us
-LOST_SCORE = 0.3  # mean joint score under which a carried person is looked for again at once
 
 Item = Frame | Gap | Segment | Event
 
@@ -40,6 +38,10 @@ class Estimator(Protocol):
 
     def detect(self, images: list[Any]) -> list[Detections]:
         """The people of each picture."""
+        ...
+
+    def detect_all(self, images: list[Any]) -> tuple[list[Detections], list[Float]]:
+        """As `detect`, and the boxes (M, 4) px of all others in each picture."""
         ...
 
     def poses(self, images: list[Any], people: list[Detections], box_from: Any = None) -> list[Poses]:
@@ -57,6 +59,10 @@ class Stream:
         replay: poses of an unfinished recording, in order: they bring all memories to where it ended.
         after: index of the last frame of that recording; only later frames are handed out. The source must start at
             a multiple of CHUNK at or before it.
+
+    Attributes:
+        hiding: whether pictures of this run are made with blurred people: then everybody is looked for on every frame.
+            What is followed stays as it would be. May be set from any thread.
     """
 
     def __init__(
@@ -70,14 +76,13 @@ class Stream:
         self.ended = "user"
         self.follower = Follower(self.run, stills=self.info.kind == "images")
         self._after = after
-        self._last: Poses | None = None
-        self._detected = -np.inf  # pts of the last detection
+        self.hiding = self.run.background == "blur-people"
         self._paused = threading.Event()
         self._lock = threading.Lock()
         self._events: deque[Event] = deque()
         self._forget = False
         for poses in replay:
-            self._last = self.follower.update(poses)
+            self.follower.update(poses)
         picture = 3 * self.info.size[0] * self.info.size[1]  # bytes
         self._frames: Mailbox[Item] = Mailbox(
             slots(picture, AHEAD) if not source.live else 1 if self.run.source.drop else QUEUE
@@ -231,25 +236,24 @@ class Stream:
         for item in chunk:
             yield from self._marked(item)
             if not isinstance(item, Frame):
-                self._last = None  # people moved on, or the picture changed: look again before boxes are carried
+                self.follower.interrupt()
             if isinstance(item, Gap):
                 yield Result(gap=item, pts=item.t_start)
             elif isinstance(item, Segment):
                 yield Result(segment=item, pts=self.stats.last_pts)
             elif isinstance(item, Frame):
-                poses, timings = next(found)
+                poses, timings, everybody = next(found)
                 if item.index <= self._after:
                     continue  # already in the recording; here only because its batch is shared
                 began = time.perf_counter()
                 poses = self.follower.update(dataclasses.replace(poses, frame=item.index, pts=item.pts))
-                self._last = poses
                 timings["track"] = time.perf_counter() - began
                 for stage, spent in timings.items():
                     self.stats.add(stage, spent)
                 yield Result(
                     frame=item.index, pts=item.pts, image=item.image, poses=poses, seq=item.seq, skipped=item.skipped,
                     pts_fixed=item.pts_fixed, t_capture=item.t_capture, timings=timings,
-                    hidden=self.follower.hidden(item.pts),
+                    hidden=self.follower.hidden(poses, everybody), searched=everybody is not None,
                 )  # fmt: skip
 
     def _marked(self, item: Item | None) -> Iterator[Result]:
@@ -264,33 +268,26 @@ class Stream:
         for event in waiting:
             yield Result(event=event, pts=event.t)
 
-    def _find(self, frames: list[Frame], waited: float) -> list[tuple[Poses, dict[str, float]]]:
-        """Detection (or carried boxes) and poses of one chunk."""
+    def _find(self, frames: list[Frame], waited: float) -> list[tuple[Poses, dict[str, float], Float | None]]:
+        """Detection (or carried boxes) and poses of one chunk; with each the boxes of everybody, where looked for."""
         if not frames:
             return []
         images = [frame.image for frame in frames]
-        carried = self._carried(frames[0])
-        if carried is None:
+        carried = self.follower.carried(frames[0])
+        everybody: list[Float | None] = [None] * len(frames)
+        self.estimator.times["detect"] = 0.0
+        if self.hiding:
+            people, others = self.estimator.detect_all(images)
+            everybody = [np.concatenate([d.boxes, boxes]) for d, boxes in zip(people, others, strict=True)]
+        elif carried is None:
             people = self.estimator.detect(images)
-            self._detected = frames[-1].pts
+        if carried is None:
+            self.follower.detected(frames[-1].pts)
             poses = self.estimator.poses(images, people)
         else:
-            self.estimator.times["detect"] = 0.0
             poses = self.estimator.poses(images, [carried], "tracker")
         share = {stage: spent / len(frames) for stage, spent in {"capture": waited, **self.estimator.times}.items()}
-        return [(p, dict(share)) for p in poses]
-
-    def _carried(self, frame: Frame) -> Detections | None:
-        """The tracker's boxes where the detector may rest on this frame; None where it must run."""
-        every = self.run.det_every
-        if every == 1 or self._last is None or not len(self._last):
-            return None
-        if every > 1:
-            return None if frame.index % every == 0 else self.follower.carried(frame.pts)
-        unsure = self._last.scores is not None and bool((self._last.scores.mean(1) < LOST_SCORE).any())
-        if unsure or frame.pts - self._detected >= AUTO_EVERY:
-            return None
-        return self.follower.carried(frame.pts)
+        return [(p, dict(share), boxes) for p, boxes in zip(poses, everybody, strict=True)]
 
 
 def open_stream(source: Any, estimator: Any) -> Stream:

@@ -55,6 +55,9 @@ class StageEstimator:
             out.append(Detections(frozen(boxes.round(2)), frozen(np.full(len(boxes), 0.9))))
         return out
 
+    def detect_all(self, images: Sequence[Any]) -> tuple[list[Detections], list[Any]]:
+        return self.detect(images), [np.zeros((0, 4), np.float32)] * len(images)
+
     def poses(self, images: Sequence[Any], people: Sequence[Detections], box_from: Any = None) -> list[Poses]:
         began = time.perf_counter()
         out = []

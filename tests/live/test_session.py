@@ -359,6 +359,23 @@ def test_who_was_just_lost_stays_blurred_in_takes_snapshots_and_on_the_screen(tm
         np.testing.assert_array_equal(image[:, :80], noise[:, :80])
 
 
+def test_the_background_key_has_everybody_looked_for(tmp_path: Path) -> None:
+    """With it nothing waits unblurred: a frame that was not looked through is blurred as a whole."""
+    screen = FakeScreen({3: ["background", "background"], 20: ["quit"], 30: ["quit"]})
+    seen: list[bool] = []
+    live = session(
+        tmp_path, screen=screen, run={"det_every": 0}, outs=[(tmp_path / "a.jsonl", None)],
+        on_result=lambda result: seen.append(result.searched),
+    )  # fmt: skip
+    assert not live.stream.hiding
+    live.run()
+    assert live.view.style.background == "blur-people"
+    assert not seen[0]
+    assert all(seen[-10:])
+    froms = [p["box_from"] for r in records(tmp_path / "a.jsonl") if r["type"] == "frame" for p in r["persons"]]
+    assert froms.count("tracker") > len(froms) / 2  # what files hold does not hang on the background
+
+
 @pytest.mark.parametrize("limit", [1, 3])
 def test_a_limit_of_frames_is_kept_to_the_frame(tmp_path: Path, limit: int) -> None:
     """Results wait when the limit is met: a slow screen lets them pile up."""

@@ -130,7 +130,7 @@ class Screening:
         assert result.image is not None
         image = result.image
         if result.poses is not None:
-            image = draw(image, result.poses, self._style, hide=result.hidden)
+            image = draw(image, result.poses, self._style, hide=result.cover)
         if self._window is None:
             self._window = Window("tfpose-rt", (image.shape[1], image.shape[0]))
         if "quit" in self._window.show(image):

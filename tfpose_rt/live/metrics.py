@@ -97,7 +97,7 @@ class Metrics:
     def full(self) -> list[tuple[str, Colour]]:
         """The short line and all the rest."""
         stats, (p50, p95) = self._stream.stats, self.percentiles()
-        every = self._stream.run.det_every
+        every = 1 if self._stream.hiding else self._stream.run.det_every
         stages = [f"{s} {1e3 * float(np.mean(stats.recent[s])):.1f}" for s in STAGES if stats.recent.get(s)]
         half = (len(stages) + 1) // 2
         lines: list[tuple[str, Colour]] = [
@@ -105,7 +105,14 @@ class Metrics:
             (f"camera {self.camera_fps:.1f} · processed {_rate(self._done):.1f} · shown {self.fps:.1f} fps", WHITE),
             (f"latency p50 {p50:.0f} · p95 {p95:.0f} ms", RED if p95 > SLOW_MS else WHITE),
             (f"passed over {stats.skipped} · waiting {self._stream.waiting}", WHITE),
-            (f"detector every {every} frames" if every else "detector when needed", WHITE),
+            (
+                "detector on every frame"
+                if every == 1
+                else f"detector every {every} frames"
+                if every
+                else "detector when needed",
+                WHITE,
+            ),
             *((f"{' · '.join(part)} ms", WHITE) for part in (stages[:half], stages[half:]) if part),
             (f"memory {self.memory_mib():.0f} MiB · reconnects {self.reconnects}", WHITE),
         ]

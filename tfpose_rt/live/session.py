@@ -58,6 +58,7 @@ class Session:
     ) -> None:
         self.stream, self.plan, self.metrics, self.screen = stream, plan, metrics, screen
         self.view = View(plan.style)
+        stream.hiding = self.view.hides_people
         self.takes = Takes(
             stream, plan.header, plan.folder, what=plan.record_what, style=lambda: self.view.style,
             overwrite=plan.overwrite,
@@ -210,6 +211,7 @@ class Session:
             told = self.view.press(word)
             if told is not None:
                 self._say(told)
+                self.stream.hiding = self.view.hides_people
                 if self._last is not None and self._last.image is not None:
                     self._picture = people(self.view, self._last)
             elif word == "quit":
@@ -268,11 +270,8 @@ class Session:
                 self._say(f"the delay grows: {self.stream.waiting} frames wait (without --no-drop the newest wins)")
             state = getattr(self.stream.source, "state", "connected")
             take = self.takes.recording
-            parts = [
-                self.metrics.short()[0],
-                "" if state == "connected" else state,
-                f"recording {take.name}" if take else "",
-            ]
+            recording = f"recording {take.name}" if take else ""
+            parts = [self.metrics.short()[0], "" if state == "connected" else state, recording]
             if self._on_status is not None:
                 self._on_status(" · ".join(p for p in parts if p))
 

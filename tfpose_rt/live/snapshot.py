@@ -33,7 +33,7 @@ def save_snapshot(folder: Path, result: Result, style: DrawStyle, header: Mappin
     stem = new_path(folder, "snapshot", "")
     style = dataclasses.replace(style, mirror=False)  # mirrors are for the screen
     record = {"header": dict(header), "frame": record_of(result)}
-    clean, overlay = (draw(result.image, result.poses, s, hide=result.hidden) for s in (bare(style), style))
+    clean, overlay = (draw(result.image, result.poses, s, hide=result.cover) for s in (bare(style), style))
     files = {
         stem.with_name(stem.name + "_clean.png"): _png(clean),
         stem.with_name(stem.name + "_overlay.png"): _png(overlay),

@@ -147,13 +147,13 @@ class Takes:
     def _overlay(self, result: Result) -> Image:
         assert result.image is not None
         assert result.poses is not None
-        return draw(result.image, result.poses, dataclasses.replace(self._style(), mirror=False), hide=result.hidden)
+        return draw(result.image, result.poses, dataclasses.replace(self._style(), mirror=False), hide=result.cover)
 
     def _clean(self, result: Result) -> Image:
         """Nothing drawn, but hidden people stay hidden."""
         assert result.image is not None
         assert result.poses is not None
-        return draw(result.image, result.poses, bare(self._style()), hide=result.hidden)
+        return draw(result.image, result.poses, bare(self._style()), hide=result.cover)
 
 
 def bare(style: DrawStyle) -> DrawStyle:

@@ -36,6 +36,11 @@ class View:
     message: tuple[str, float] = ("", 0.0)
     history: Trails = field(default_factory=Trails)
 
+    @property
+    def hides_people(self) -> bool:
+        """Whether people are to be unrecognisable: on the screen, the page, in takes and snapshots alike."""
+        return self.style.background == "blur-people"
+
     def press(self, word: str) -> str | None:
         """Obey a key that changes the picture alone; the news about it, None when the key means something else."""
         if word in FLAGS:
@@ -66,7 +71,7 @@ def people(view: View, result: Result) -> Image:
     assert result.image is not None
     assert result.poses is not None
     trails = view.history.paths() if view.trails else None
-    return draw(result.image, result.poses, view.style, trails=trails, hide=result.hidden)
+    return draw(result.image, result.poses, view.style, trails=trails, hide=result.cover)
 
 
 def dressed(
