@@ -75,7 +75,7 @@ class ModelConfig(Config):
     decoder_layers: int = 3  # N_D
     ffn: int = 4  # width of the feed-forward layers, in units of C
     size: tuple[int, int] = (192, 256)  # W, H of the crop, px
-    enlarge: float = 1.25  # of the box on each axis, what a crop shows in use; training varies around 1.25
+    enlarge: float = 1.25  # of the box on each axis, what a crop shows in use, and in training on average
     strides: tuple[int, ...] = (8, 16, 32)
     q2q: bool = True  # self-attention between the keypoint queries
     start: str = "image"  # y^0: "mean" (a learned constant, the paper) or "image" (predicted from the coarsest level)

@@ -17,7 +17,7 @@ from numpy.random import Generator
 
 from tfpose_rt import skeleton
 from tfpose_rt.config import AugmentConfig
-from tfpose_rt.crop import FILL, apply, crop_matrix, fit_box, scale_of
+from tfpose_rt.crop import ENLARGE, FILL, apply, crop_matrix, fit_box, scale_of
 from tfpose_rt.training.data import Sample
 
 Floats = npt.NDArray[np.float64]
@@ -114,7 +114,12 @@ class Variations:
 
 
 def vary(
-    samples: Sequence[Sample], sides: npt.ArrayLike, size: tuple[int, int], recipe: AugmentConfig, dice: Dice
+    samples: Sequence[Sample],
+    sides: npt.ArrayLike,
+    size: tuple[int, int],
+    recipe: AugmentConfig,
+    dice: Dice,
+    enlarge: float = ENLARGE,
 ) -> Variations:
     """One variation of each person.
 
@@ -124,6 +129,7 @@ def vary(
         size: (W, H) px of the crop.
         recipe: how strongly.
         dice: numbers of these people.
+        enlarge: of the box, around which crops vary; what the model sees in use.
     """
     sides = np.asarray(sides, np.int64)
     box = np.stack([s.box for s in samples]).astype(np.float64)
@@ -141,7 +147,7 @@ def vary(
     weight, known = _where(mirrored, flipped[2], weight), _where(mirrored, flipped[3], known)
     tumbled, turned, angle = dice.random() < recipe.tumble, dice.random() < recipe.rotate, dice.uniform(-1, 1)
     degrees = angle * np.where(tumbled, 180, np.where(turned, recipe.degrees, 0))
-    matrix = crop_matrix(fit_box(box, size), size, degrees)
+    matrix = crop_matrix(fit_box(box, size, enlarge), size, degrees)
     points = apply(matrix, xy)
     inside = ((points >= -0.5) & (points <= np.array(size) - 0.5)).all(-1)
     area = np.array([s.area for s in samples]) * scale_of(matrix) ** 2

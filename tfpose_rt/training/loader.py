@@ -107,7 +107,8 @@ class Loader:
         """What is done to the samples of a step, from a generator for each of them."""
         seed = self.config.seed
         dice = Dice([Generator(Philox(key=[seed, epoch], counter=[0, step, i, 0])) for i in chosen])
-        return vary([self.samples[i] for i in chosen], sides, self.config.model.size, self.config.augment, dice)
+        people, model = [self.samples[i] for i in chosen], self.config.model
+        return vary(people, sides, model.size, self.config.augment, dice, model.enlarge)
 
     def _cut(self, epoch: int, step: int, chosen: Sequence[int]) -> tuple[Tensor, ...]:
         """A part of a batch, cut by the host: its pictures are decoded at the same time."""
