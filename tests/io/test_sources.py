@@ -2,6 +2,9 @@
 
 import io
 import itertools
+import os
+import threading
+import time
 
 import cv2
 import numpy as np
@@ -118,23 +121,60 @@ def test_options_that_contradict_each_other(options):
         open_source("synthetic", SourceOptions(**options))
 
 
-class Slow(io.BytesIO):
-    """A pipe that hands out a few bytes at a time."""
-
-    def read1(self, size=-1):
-        return super().read1(min(size, 7))
+def pieces(data, size):
+    return [data[i : i + size] for i in range(0, len(data), size)]
 
 
-@pytest.mark.parametrize("pipe", [io.BytesIO, Slow])
-def test_pictures_are_cut_from_the_pipe_whole(pipe):
+@pytest.mark.parametrize("size", [1, 7, 1 << 16])
+def test_pictures_are_cut_from_the_pipe_whole(size):
     pictures = [jpeg(n) for n in range(4)]
-    assert list(split_jpegs(pipe(b"--junk--".join([b"", *pictures, pictures[0][:-9]])))) == pictures
+    data = b"--junk--".join([b"", *pictures, pictures[0][:-9]])
+    assert list(split_jpegs(pieces(data, size))) == pictures
 
 
-def test_a_thumbnail_inside_a_picture_does_not_end_it():
+@pytest.mark.parametrize("size", [1, 50, 1 << 16])
+def test_a_thumbnail_inside_a_picture_does_not_end_it(size):
     plain, small = jpeg(3), jpeg(1, (16, 16))
     inside = plain[:2] + b"\xff\xe1" + (len(small) + 2).to_bytes(2, "big") + small + plain[2:]
-    assert list(split_jpegs(io.BytesIO(inside + plain))) == [inside, plain]
+    assert list(split_jpegs(pieces(inside + plain, size))) == [inside, plain]
+
+
+def test_a_picture_that_was_cut_off_ends_where_the_next_begins():
+    half = jpeg(2)[:-40]
+    assert list(split_jpegs(pieces(half + jpeg(3), 11))) == [half, jpeg(3)]
+
+
+def test_a_large_picture_is_cut_out_faster_than_it_is_decoded():
+    noise = np.random.default_rng(0).integers(0, 255, (1500, 2000, 3), np.uint8)
+    data = cv2.imencode(".jpg", noise, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
+    assert len(data) > 2.5e6
+    began = time.thread_time()
+    assert list(split_jpegs(pieces(data, 1 << 16))) == [data]
+    assert time.thread_time() - began < 0.5
+
+
+def test_what_is_no_mjpeg_is_given_up():
+    with pytest.raises(InputError, match="not MJPEG"):
+        list(split_jpegs(itertools.chain([b"\xff\xd8"], itertools.repeat(bytes(1 << 22)))))
+
+
+def test_a_silent_pipe_lets_go_of_its_reader(monkeypatch):
+    """Else the end of the program would wait for the thread, and abort."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as pipe, os.fdopen(writing, "wb", buffering=0) as other:
+        monkeypatch.setattr("sys.stdin", pipe)
+        other.write(jpeg(0) + jpeg(1))
+        source = MjpegSource()
+        got = []
+        thread = threading.Thread(target=lambda: got.extend(source), daemon=True)
+        thread.start()
+        end = time.monotonic() + 30
+        while len(got) < 2 and time.monotonic() < end:
+            time.sleep(0.01)
+        assert len(got) == 2
+        source.close()
+        thread.join(30)
+        assert not thread.is_alive()
 
 
 def test_the_pipe_as_a_source(tmp_path):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
+import select
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 import numpy as np
@@ -16,6 +20,10 @@ from tfpose_rt.records import Frame, Gap, Image, Segment, StreamInfo
 
 CHUNK = 1 << 16
 LARGEST = 64 << 20  # bytes of one JPEG; more means that this is not MJPEG
+LOOK = 0.1  # s of silence after which it is seen whether the source was closed
+MARKER = re.compile(
+    rb"\xff[^\x00\x01\xd0-\xd7\xff]", re.DOTALL
+)  # not stuffing, restart or fill: no length follows those
 
 
 class MjpegSource:
@@ -36,7 +44,8 @@ class MjpegSource:
         self._options = options or SourceOptions()
         self.decode_errors = 0
         self.ended = "eof"
-        self._jpegs = split_jpegs(pipe or sys.stdin.buffer)
+        self._closed = threading.Event()
+        self._jpegs = split_jpegs(self._chunks(pipe))
         data = next(self._jpegs, None)
         image = None if data is None else decode_image(np.frombuffer(data, np.uint8))
         if data is None or image is None:
@@ -83,47 +92,65 @@ class MjpegSource:
         self.ended = "decode_error" if self.decode_errors else "eof"
 
     def close(self) -> None:
-        """The pipe belongs to whoever opened it."""
+        """Read no more; the pipe itself belongs to whoever opened it. Safe from any thread."""
+        self._closed.set()
+
+    def _chunks(self, pipe: BinaryIO | None) -> Iterator[bytes]:
+        """What comes down the pipe, as it comes, until its end or until the source is closed."""
+        if pipe is not None:
+            read = getattr(pipe, "read1", pipe.read)
+            while not self._closed.is_set() and (chunk := read(CHUNK)):
+                yield chunk
+            return
+        # Past Python's buffer: a thread that waits inside it while the program ends would abort the interpreter.
+        number = sys.stdin.fileno()
+        while not self._closed.is_set():
+            if sys.platform != "win32" and not select.select([number], [], [], LOOK)[0]:
+                continue  # silent: time to see whether the source was closed
+            chunk = os.read(number, CHUNK)
+            if not chunk:
+                return
+            yield chunk
 
 
-def split_jpegs(pipe: BinaryIO) -> Iterator[bytes]:
-    """Cut a byte stream into whole JPEG pictures; bytes between pictures and a cut-off last one are left out."""
-    buffer = bytearray()
-    read = getattr(pipe, "read1", pipe.read)
-    while True:
-        start = buffer.find(b"\xff\xd8")
-        end = _end_of_jpeg(buffer, start) if start >= 0 else None
-        if end is not None:
-            yield bytes(buffer[start:end])
-            del buffer[:end]
-            continue
+def split_jpegs(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Cut a byte stream into whole JPEG pictures; bytes between pictures and a cut-off last one are left out.
+
+    Raises: InputError: no picture ends within 64 MiB.
+    """
+    buffer, at, inside = bytearray(), 0, False  # each byte is looked at once: `at` is where to go on
+    for chunk in chunks:
+        buffer += chunk
+        while True:
+            if not inside:
+                start = buffer.find(b"\xff\xd8", at)
+                if start < 0:
+                    at = max(len(buffer) - 1, 0)
+                    break
+                del buffer[:start]
+                at, inside = 2, True
+            at, ended = _scan(buffer, at)
+            if not ended:
+                break
+            yield bytes(buffer[:at])
+            del buffer[:at]
+            at, inside = 0, False
         if len(buffer) > LARGEST:
             raise InputError("standard input is not MJPEG", why="no picture ends within 64 MiB", fix="-f mjpeg")
-        chunk = read(CHUNK)
-        if not chunk:
-            return
-        buffer += chunk
 
 
-def _end_of_jpeg(data: bytearray, start: int) -> int | None:
-    """Index behind the EOI marker of the JPEG at `start`; None while bytes are missing.
+def _scan(data: bytearray, at: int) -> tuple[int, bool]:
+    """Go on from `at` inside a JPEG: the index behind it and True, or where to go on with more bytes and False.
 
     Segments are stepped over by their length: a thumbnail inside one holds markers of its own.
     """
-    at = start + 2
-    while at + 2 <= len(data):
-        if data[at] != 0xFF:
-            at += 1
-            continue
-        marker = data[at + 1]
+    while found := MARKER.search(data, at):
+        at, marker = found.start(), data[found.end() - 1]
         if marker == 0xD9:
-            return at + 2
-        if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD7:  # stuffing, fill, restart: no length follows
-            at += 1 if marker == 0xFF else 2
-            continue
+            return at + 2, True
         if marker == 0xD8:  # the picture before was cut off; this one starts a new one
-            return at
+            return at, True
         if at + 4 > len(data):
-            break
+            return at, False
         at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return None
+    return max(at, len(data) - 1), False  # the last byte may be the first of a marker
