@@ -54,6 +54,22 @@ def test_coco_boxes_count_from_the_edge_and_scores_over_a_fifth_only(tmp_path):
     assert "track_id" not in person
 
 
+def test_normalised_places_and_boxes_are_shares_of_the_picture_to_six_decimals(tmp_path):
+    """Pictures of 640 x 480 px; person 1 of frame 1: a box from 91, 190 to 127, 226 and a nose at 101.25, 200.5."""
+    shares = SinkOptions(normalised=True)
+    write(coco_sink(tmp_path / "clip.json", header(), shares))
+    person = json.loads((tmp_path / "clip.json").read_text())[0]
+    assert person["bbox"] == [0.142969, 0.396875, 0.05625, 0.075]  # 91.5 / 640, 190.5 / 480, 36 / 640, 36 / 480
+    assert person["keypoints"][:3] == [0.158984, 0.41875, 0.5]  # 101.75 / 640, 201 / 480
+    write(OpenPoseSink(tmp_path / "folder", header(), shares))
+    frame = json.loads((tmp_path / "folder" / "clip_one_000000000001_keypoints.json").read_text())
+    assert frame["people"][0]["pose_keypoints_2d"][:6] == [0.158984, 0.41875, 0.5, 0.167578, 0.430208, 0.55]
+    assert json.loads((tmp_path / "folder" / "layout.json").read_text())["values"] == "x / W, y / H, confidence"
+    write(trc_sink(tmp_path / "clip.trc", header(), shares))
+    row = (tmp_path / "clip_px_person1.trc").read_text().split("\n")[6].split("\t")
+    assert row[2:4] == ["0.158984", "0.418750"]
+
+
 def test_a_coco_score_is_the_detectors_times_the_oks_to_be_expected(tmp_path):
     """Errors of twice a joint's falloff times the root of the area, 0.53 x 36 x 36: every OKS is exp(-1 / 2)."""
     one = next(r for r in results() if r.frame == 1)

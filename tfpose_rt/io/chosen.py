@@ -9,7 +9,13 @@ import numpy.typing as npt
 
 from tfpose_rt.errors import UsageError
 from tfpose_rt.io.parts import SinkOptions
+from tfpose_rt.io.record_json import PIXELS, SHARES
 from tfpose_rt.records import Poses
+
+
+def decimals(options: SinkOptions) -> int:
+    """How many decimals a file keeps of what `chosen` gives as places."""
+    return SHARES if options.normalised else PIXELS
 
 
 def chosen(poses: Poses, options: SinkOptions) -> Poses:

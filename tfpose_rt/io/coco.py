@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tfpose_rt.io.chosen import chosen
+from tfpose_rt.io.chosen import chosen, decimals
 from tfpose_rt.io.parts import SinkOptions
-from tfpose_rt.io.record_json import PIXELS, SCORES, SECONDS
+from tfpose_rt.io.record_json import SCORES, SECONDS
 from tfpose_rt.io.spool import Made, SpoolSink, new_name
 from tfpose_rt.records import Poses, Result
 from tfpose_rt.skeleton import NAMES, person_score
@@ -52,7 +52,7 @@ def _build(path: Path, results: Callable[[], Iterator[Result]], about: Mapping[s
             images.write(first + json.dumps({"id": result.frame, "pts": round(result.pts, SECONDS)}))
             first = ",\n"
             in_px = chosen(result.poses, replace(options, normalised=False))  # scores hang on distances
-            for person in coco_people(chosen(in_px, options), result.frame, _worth(in_px)):
+            for person in coco_people(in_px, result.frame, _worth(in_px), options):
                 people.write(between + json.dumps(person))
                 between = ",\n"
         people.write("\n]\n")
@@ -60,25 +60,36 @@ def _build(path: Path, results: Callable[[], Iterator[Result]], about: Mapping[s
     return [(new_name(p), p) for p in (path, images_path(path))]
 
 
-def coco_people(poses: Poses, image_id: int, worth: npt.NDArray[np.float64]) -> list[dict[str, Any]]:
-    """One COCO result for each person; `worth` (N,) is what the skeletons alone are worth, 0..1.
+def coco_people(
+    poses: Poses, image_id: int, worth: npt.NDArray[np.float64], options: SinkOptions
+) -> list[dict[str, Any]]:
+    """One COCO result for each person.
 
     `bbox` is x, y, w, h with edges counted from the picture's edge (half a pixel more than our centres); `score` is
     the detector's score times the OKS to be expected (`skeleton.person_score`). Where the model gave no errors it is
     the detector's times the mean of the joint scores above 0.2, or 0 where there are none.
+
+    Args:
+        poses: in px.
+        image_id: COCO's number of the picture.
+        worth: (N,) what the skeletons alone are worth, 0..1.
+        options: `normalised` applies: points, as `chosen` gives them, and boxes are shares of the picture's sides.
     """
-    out = []
+    places, out = decimals(options), []
+    sides = np.array(poses.size if options.normalised else (1, 1), np.float64)
+    xy = chosen(poses, SinkOptions(normalised=options.normalised)).xy.astype(np.float64)
     for i in range(len(poses)):
         x0, y0, x1, y1 = np.asarray(poses.boxes[i], np.float64)
         scores = None if poses.scores is None else np.asarray(poses.scores[i], np.float64)
         joint_scores = np.ones(len(poses.xy[i])) if scores is None else scores
-        points = np.column_stack((np.round(poses.xy[i].astype(np.float64), PIXELS), np.round(joint_scores, SCORES)))
+        points = np.column_stack((np.round(xy[i], places), np.round(joint_scores, SCORES)))
+        edges = np.array((x0 + 0.5, y0 + 0.5, x1 - x0, y1 - y0)) / np.tile(sides, 2)
         person = {
             "image_id": image_id,
             "category_id": 1,
             "keypoints": points.ravel().tolist(),
             "score": round(float(poses.box_scores[i] * worth[i]), SCORES),
-            "bbox": [round(v, PIXELS) for v in (x0 + 0.5, y0 + 0.5, x1 - x0, y1 - y0)],
+            "bbox": np.round(edges, places).tolist(),
         }
         if poses.ids is not None:
             person["track_id"] = int(poses.ids[i])

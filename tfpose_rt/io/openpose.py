@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tfpose_rt.errors import OutputError, UsageError
-from tfpose_rt.io.chosen import chosen
+from tfpose_rt.io.chosen import chosen, decimals
 from tfpose_rt.io.parts import PartFile, SinkOptions, unwritable
-from tfpose_rt.io.record_json import PIXELS, SCORES
+from tfpose_rt.io.record_json import SCORES
 from tfpose_rt.records import Poses, Result
 from tfpose_rt.skeleton import INDEX, NAMES
 
@@ -64,9 +64,9 @@ class OpenPoseSink:
             for file in self._part.iterdir():
                 if OURS.fullmatch(file.name):
                     self._keep_or_remove(file)
-            layout = {"layout": options.openpose_layout, "points": LAYOUTS[options.openpose_layout],
-                      "values": "x px, y px, confidence", "below_threshold": [0, 0, 0], "threshold": options.kpt_thr,
-                      "header": header}  # fmt: skip
+            values = "x / W, y / H, confidence" if options.normalised else "x px, y px, confidence"
+            layout = {"layout": options.openpose_layout, "points": LAYOUTS[options.openpose_layout], "values": values,
+                      "below_threshold": [0, 0, 0], "threshold": options.kpt_thr, "header": header}  # fmt: skip
             # Pose2Sim counts every .json as a frame
             name = "layout.json" if options.openpose_naming == "openpose" else "layout.txt"
             (self._part / name).write_text(json.dumps(layout, indent=1) + "\n", encoding="utf-8")
@@ -86,7 +86,7 @@ class OpenPoseSink:
         if result.poses is None:
             return
         poses = chosen(result.poses, self._options)
-        people = openpose_people(poses, self._options.openpose_layout, self._options.kpt_thr)
+        people = openpose_people(poses, self._options)
         number = (
             f"{result.frame:012d}_keypoints" if self._options.openpose_naming == "openpose" else f"{result.frame:06d}"
         )
@@ -142,26 +142,32 @@ class OpenPoseSink:
         return max(found, default=None)
 
 
-def openpose_people(poses: Poses, layout: str, threshold: float) -> list[dict[str, Any]]:
-    """The `people` of one frame, fields and order as OpenPose writes them; `person_id` is [-1] without ids."""
+def openpose_people(poses: Poses, options: SinkOptions) -> list[dict[str, Any]]:
+    """The `people` of one frame, fields and order as OpenPose writes them; `person_id` is [-1] without ids.
+
+    Args:
+        poses: as `chosen` gives them.
+        options: `openpose_layout`, `kpt_thr` and `normalised` apply.
+    """
     people = []
     for i in range(len(poses)):
         scores = np.ones(len(NAMES)) if poses.scores is None else np.asarray(poses.scores[i], np.float64)
-        points = _points(np.asarray(poses.xy[i], np.float64), scores, layout, threshold)
+        points = _points(np.asarray(poses.xy[i], np.float64), scores, options)
         person: dict[str, Any] = {"person_id": [-1 if poses.ids is None else int(poses.ids[i])]}
         person["pose_keypoints_2d"] = points
         people.append(person | {name: [] for name in REST})
     return people
 
 
-def _points(xy: npt.NDArray[np.float64], scores: npt.NDArray[np.float64], layout: str, threshold: float) -> list[float]:
+def _points(xy: npt.NDArray[np.float64], scores: npt.NDArray[np.float64], options: SinkOptions) -> list[float]:
     out: list[float] = []
-    for name in LAYOUTS[layout]:
+    places = decimals(options)
+    for name in LAYOUTS[options.openpose_layout]:
         parts = [INDEX[n] for n in MIDDLES.get(name, (name,)) if n in INDEX]
         score = min((float(scores[k]) for k in parts), default=0.0)
-        there = bool(parts) and score >= threshold and bool(np.isfinite(xy[parts]).all())
+        there = bool(parts) and score >= options.kpt_thr and bool(np.isfinite(xy[parts]).all())
         x, y = xy[parts].mean(0).tolist() if there else (0.0, 0.0)
-        out += [round(x, PIXELS), round(y, PIXELS), round(score, SCORES)] if there else [0, 0, 0]
+        out += [round(x, places), round(y, places), round(score, SCORES)] if there else [0, 0, 0]
     return out
 
 

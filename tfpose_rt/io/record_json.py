@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tfpose_rt.records import Event, Gap, Poses, Result, Segment
 from tfpose_rt.skeleton import LIMBS, NAMES
 
-PIXELS, SCORES, SECONDS = 2, 4, 6  # decimals
+PIXELS, SHARES, SCORES, SECONDS = 2, 6, 4, 6  # decimals; shares are pixels over the side of the picture
 
 
 def persons_of(poses: Poses, *, full_precision: bool = False) -> list[dict[str, Any]]:

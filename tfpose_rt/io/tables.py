@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from tfpose_rt.errors import InputError
-from tfpose_rt.io.chosen import chosen
+from tfpose_rt.io.chosen import chosen, decimals
 from tfpose_rt.io.parts import PartFile, SinkOptions
-from tfpose_rt.io.record_json import PIXELS, SCORES, SECONDS
+from tfpose_rt.io.record_json import SCORES, SECONDS
 from tfpose_rt.records import BoxFrom, Poses, Result
 from tfpose_rt.skeleton import INDEX, LIMBS, NAMES
 
@@ -89,7 +89,7 @@ class CsvSink:
             return
         poses = chosen(result.poses, self._options)
         rows = (_long_rows if self._long else _wide_rows)(poses, self._more)
-        pixels = None if self._options.full_precision else (SECONDS if self._options.normalised else PIXELS)
+        pixels = None if self._options.full_precision else decimals(self._options)
         places = {"px": pixels, "score": SCORES, "mark": 0}
         for who, numbers in rows:
             cells = [str(result.frame), f"{result.pts:.{SECONDS}f}", *who]

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tfpose_rt.errors import UsageError
-from tfpose_rt.io.chosen import chosen
+from tfpose_rt.io.chosen import chosen, decimals
 from tfpose_rt.io.parts import SinkOptions
-from tfpose_rt.io.record_json import PIXELS, SECONDS
+from tfpose_rt.io.record_json import SECONDS
 from tfpose_rt.io.spool import Made, SpoolSink, new_name
 from tfpose_rt.records import Result
 from tfpose_rt.skeleton import NAMES
@@ -79,7 +79,7 @@ def _lines(
     name: str, times: list[tuple[int, float]], rows: Mapping[int, npt.NDArray[np.float32]], rate: float,
     options: SinkOptions,
 ) -> Iterator[str]:  # fmt: skip
-    places = SECONDS if options.normalised else PIXELS
+    places = decimals(options)
     absent = "nan" if options.fill == "nan" else ""
     values = (f"{rate:.6g}", f"{rate:.6g}", len(times), len(MARKERS), options.trc_units, f"{rate:.6g}",
               times[0][0] if times else 0, len(times))  # fmt: skip
