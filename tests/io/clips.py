@@ -78,3 +78,10 @@ def streams(path):
     """(type, codec) of every stream."""
     with av.open(str(path)) as container:
         return [(s.type, s.codec_context.codec.canonical_name) for s in container.streams]
+
+
+def in_latin_1(path):
+    """The bytes of a clip whose tags, those that FFmpeg adds, are no UTF-8: old cameras and recorders write such."""
+    data = path.read_bytes()
+    assert b"Lavf" in data
+    return data.replace(b"Lavf", b"Lav\xe9").replace(b"Lavc", b"Lav\xe8")

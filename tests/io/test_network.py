@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from clips import in_latin_1
 from loopback import MjpegServer, Sender, free_port, h264
 
 from tfpose_rt.config import SourceOptions
@@ -316,7 +317,7 @@ def test_a_recording_read_over_http_loses_no_frame(tmp_path: Path) -> None:
     for _ in h264(str(path), 2.0, format="mp4", live=False):
         pass
     with MjpegServer() as server:
-        server.body = "video/mp4", path.read_bytes()
+        server.body = "video/mp4", in_latin_1(path)
         with opened(server.url) as source:
             frames = []
             for item in source:

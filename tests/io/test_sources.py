@@ -6,12 +6,16 @@ import os
 import threading
 import time
 
+import av
 import cv2
 import numpy as np
 import pytest
+from clips import in_latin_1, make
 
 from tfpose_rt.config import SourceOptions
 from tfpose_rt.errors import InputError, UsageError
+from tfpose_rt.io.av_seek import plan
+from tfpose_rt.io.av_sound import Sound
 from tfpose_rt.io.images import ImagesSource
 from tfpose_rt.io.sources import expand, open_source
 from tfpose_rt.io.stdin_mjpeg import MjpegSource, split_jpegs
@@ -191,3 +195,22 @@ def test_the_pipe_as_a_source(tmp_path):
 def test_a_pipe_without_a_picture():
     with pytest.raises(InputError, match="standard input"):
         MjpegSource(io.BytesIO(b"hello"))
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_a_video_with_tags_in_another_encoding_is_read_to_its_end_and_its_sound_too(tmp_path, suffix):
+    plain, path = tmp_path / f"plain.{suffix}", tmp_path / f"a.{suffix}"
+    make(plain, size=(64, 48), stamps=tuple(range(300)), sounds=("aac",), options={"g": "20", "preset": "ultrafast"})
+    path.write_bytes(in_latin_1(plain))
+    with pytest.raises(UnicodeDecodeError), av.open(str(path)) as strict:
+        assert strict.metadata or strict.streams.video[0].metadata
+    for source in (open_source(path), open_source(path, SourceOptions(frames=(280, 300)))):  # the second one seeks
+        assert [f.index for f in source][-20:] == list(range(280, 300))
+        source.close()
+    assert plan(path, 0, None, 280) is not None
+    with av.open(str(tmp_path / "out.mkv"), "w") as out:
+        sound = Sound(path, out, 0.0)
+        sound.copy_until(None)
+        sound.close()
+    with av.open(str(tmp_path / "out.mkv")) as made:
+        assert len(list(made.decode(audio=0))) > 400

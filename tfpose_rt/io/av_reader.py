@@ -22,6 +22,7 @@ from av.error import FFmpegError
 from av.sidedata.sidedata import Type as SideDataType
 
 from tfpose_rt.errors import InputError
+from tfpose_rt.io.av_local import open_local
 from tfpose_rt.io.av_seek import Jump, plan
 from tfpose_rt.records import Image
 
@@ -57,8 +58,7 @@ class AvReader:
     def __init__(self, path: Path) -> None:
         self._path, self.closed, self._lock = path, False, threading.Lock()
         try:
-            # "file:" and the whitelist: a name is never taken for a URL, and a playlist cannot reach the network.
-            self._container = av.open(f"file:{path}", options={"protocol_whitelist": "file,crypto,data"}, timeout=None)
+            self._container = open_local(path)
         except (FFmpegError, OSError, ValueError) as error:
             raise InputError(f"cannot read {path.name}", why=_reason(error), fix="a file that FFmpeg plays") from error
         streams = [s for s in self._container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import av
 from av.error import FFmpegError
 
+from tfpose_rt.io.av_local import open_local
 from tfpose_rt.io.times import WORTH
 
 # One packet is one frame in these containers; VP8 hides frames, and others may keep two fields apart.
@@ -51,7 +51,7 @@ def plan(path: Path, number: int, start: int | None, index: int) -> Jump | None:
         index: number of the first wanted frame. The later of both counts.
     """
     try:
-        with av.open(f"file:{path}", options={"protocol_whitelist": "file,crypto,data"}) as container:
+        with open_local(path) as container:
             names, stream = container.format.name.split(","), container.streams[number]
             if not any(name in names for name in CONTAINERS) or stream.codec_context.codec.canonical_name not in CODECS:
                 return None

@@ -12,6 +12,8 @@ from typing import Any
 import av
 from av.error import FFmpegError
 
+from tfpose_rt.io.av_local import open_local
+
 log = logging.getLogger(__name__)
 FITS = {  # codecs that players expect in these containers; anything else becomes the first one
     "mp4": ("aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"),
@@ -32,7 +34,7 @@ class Sound:
 
     def __init__(self, path: Path, target: Any, start: float) -> None:
         self._target, self._start = target, start
-        self._source = av.open(f"file:{path}", options={"protocol_whitelist": "file,crypto,data"})
+        self._source = open_local(path)
         self._out: dict[int, Any] = {}
         self._encoders: dict[int, Any] = {}  # stream index -> resampler, where the codec does not fit
         fits = FITS.get(target.format.name)

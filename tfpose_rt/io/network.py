@@ -73,7 +73,9 @@ class StreamConnection:
     def __init__(self, url: SourceUrl, options: SourceOptions) -> None:
         self.errors = 0
         try:
-            self._container = av.open(url.real, timeout=(options.open_timeout, options.stall), options=_ffmpeg(url))
+            self._container = av.open(
+                url.real, timeout=(options.open_timeout, options.stall), options=_ffmpeg(url), metadata_errors="replace"
+            )
         except ProtocolNotFoundError as error:
             raise InputError(
                 f"{url.masked} did not open",
