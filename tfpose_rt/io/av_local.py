@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import av
+from av.container import InputContainer
 
 
-def open_local(path: Path) -> Any:
+def open_local(path: Path) -> InputContainer:
     """The container behind a path.
 
     A name is never taken for a URL ("file:"), a playlist cannot reach the network (the whitelist), and tags in another

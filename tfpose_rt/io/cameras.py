@@ -14,7 +14,7 @@ import cv2
 from tfpose_rt.config import SourceOptions
 from tfpose_rt.errors import InputError, UsageError
 from tfpose_rt.io.camera_list import PLATFORM, Camera, backends_for, find_camera, listed
-from tfpose_rt.io.capture import Connect, Grab
+from tfpose_rt.io.capture import Connect, Grab, Ready
 from tfpose_rt.io.live import LiveSource
 from tfpose_rt.io.urls import mask_text
 
@@ -101,7 +101,7 @@ class CameraConnection:
             if not fine or image is None:
                 self.errors += 1
                 continue
-            yield Grab(arrived, _Ready(image))
+            yield Grab(arrived, Ready(image))  # type: ignore[arg-type]  # OpenCV gives bytes; its stubs say any integer
         raise OSError("the camera gave no more pictures")
 
     def close(self) -> None:
@@ -115,16 +115,6 @@ class CameraConnection:
             if 0 <= now - driver <= DRIVER_LAG:
                 return float(driver)
         return now
-
-
-class _Ready:
-    """A picture that is already there: the camera's buffer is used again for the next one."""
-
-    def __init__(self, image: Any) -> None:
-        self._image = image
-
-    def __call__(self) -> Any:
-        return self._image
 
 
 def open_capture(index: int, backend: int) -> cv2.VideoCapture:

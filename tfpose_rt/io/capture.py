@@ -27,6 +27,21 @@ class Grab:
     pts: float | None = None
 
 
+class Ready:
+    """Gives a picture that is already there, as `Grab.read` does.
+
+    Args:
+        image: (H, W, 3) uint8 BGR, of its own: nobody writes into it any more.
+    """
+
+    def __init__(self, image: Image) -> None:
+        self._image = image
+
+    def __call__(self) -> Image:
+        """The picture."""
+        return self._image
+
+
 class Connection(Protocol):
     """An open camera or stream; made, iterated and closed on one thread.
 

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tfpose_rt.config import SourceOptions
-from tfpose_rt.io.capture import Grab
+from tfpose_rt.io.capture import Grab, Ready
 from tfpose_rt.io.live import LiveSource
 from tfpose_rt.io.sources import Source
 from tfpose_rt.mailbox import Taken
-from tfpose_rt.records import Frame, Image
+from tfpose_rt.records import Frame
 
 
 class PacedSource(LiveSource):
@@ -62,18 +62,10 @@ class _Playing:
                 continue
             if start is not None:
                 time.sleep(max(0.0, start + item.pts - time.monotonic()))
-            yield Grab(time.monotonic(), _Ready(item.image))
+            yield Grab(time.monotonic(), Ready(item.image))
             if start is None:
                 self._go.wait()
                 start = time.monotonic() - item.pts
 
     def close(self) -> None:
         self._source.close()
-
-
-class _Ready:
-    def __init__(self, image: Image) -> None:
-        self._image = image
-
-    def __call__(self) -> Image:
-        return self._image
