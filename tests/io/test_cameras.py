@@ -6,6 +6,7 @@ import json
 import logging
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from loopback import h264
 
 from tfpose_rt.config import SourceOptions
 from tfpose_rt.errors import InputError, UsageError
-from tfpose_rt.io import camera_list, cameras
+from tfpose_rt.io import camera_list, cameras, live
 from tfpose_rt.io.camera_list import Camera, find_camera, pnp_cameras, profiler_cameras, sysfs_cameras
 from tfpose_rt.io.cameras import CameraSource
+from tfpose_rt.io.capture import Grab, Ready, Worker
+from tfpose_rt.io.live import LiveSource
 from tfpose_rt.io.synthetic import number_of
 from tfpose_rt.records import Frame, Gap
 
@@ -122,6 +125,46 @@ def test_a_camera_that_stops_is_opened_again_and_the_hole_is_told(camera: list[t
     assert len(camera) == 2
     source.close()
     assert not [t for t in threading.enumerate() if t.name.startswith("capture") and t.is_alive()]
+
+
+class Flickering:
+    """A camera that is lost after its first picture; opened again, it goes on until somebody closes it."""
+
+    fps = codec = duration = None
+    live, finite, errors = True, False, 0
+
+    def __init__(self, made: list[Flickering]) -> None:
+        made.append(self)
+        self.detail: dict[str, Any] = {}
+        self.pictures, self.on = (1 if len(made) == 1 else 1000), True
+
+    def __iter__(self) -> Iterator[Grab]:
+        for _ in range(self.pictures):
+            yield Grab(time.monotonic(), Ready(np.zeros((48, 64, 3), np.uint8)))
+            time.sleep(0.01)
+
+    def close(self) -> None:
+        self.on = False
+
+
+def test_closing_while_a_lost_camera_is_opened_again_leaves_it_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user leaves in the very moment in which the next attempt begins: the light must go off."""
+    made: list[Flickering] = []
+    source = LiveSource("camera", "x", [lambda: Flickering(made)], SourceOptions(stall=1))
+
+    def attempt(connect: Any, name: str, depth: int) -> Worker:
+        closing = threading.Thread(target=source.close, daemon=True)
+        closing.start()
+        closing.join(1.5)  # more than it takes to close what there is
+        return Worker(connect, name, depth)
+
+    monkeypatch.setattr(live, "Worker", attempt)
+    list(source)
+    end = time.monotonic() + 4
+    while any(camera.on for camera in made) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not any(camera.on for camera in made)
+    assert source.ended == "limit"
 
 
 def test_the_mode_asked_for_is_passed_on_and_the_one_granted_is_told(

@@ -56,6 +56,7 @@ class LiveSource:
         self._depth = 1 if options.drop else QUEUE
         self._turn = 0 if options.rotate == "auto" else int(options.rotate)
         self._stop = threading.Event()
+        self._lock = threading.Lock()  # of `_worker`: once the source is closed no other connection begins
         self._captured = self._errors = 0  # of the connections before this one
         self._handed = 0
         start = time.monotonic()
@@ -96,8 +97,9 @@ class LiveSource:
 
     def close(self) -> None:
         """Let go of the camera or stream; safe to call twice and from any thread."""
-        self._stop.set()
-        self._worker.box.close()
+        with self._lock:
+            self._stop.set()
+            self._worker.box.close()
         if self._worker is not threading.current_thread():
             self._worker.join(JOIN)
         self.state = "ended"
@@ -192,10 +194,8 @@ class LiveSource:
             pause = min(BACKOFF[0] * 2 ** min(attempts, 10), BACKOFF[1])
             attempts += 1
             self.state = f"reconnecting {attempts}/{limit}" if limit >= 0 else f"reconnecting {attempts}"
-            if self._stop.wait(pause):
+            if self._stop.wait(pause) or not self._renew():
                 break
-            self._retire()
-            self._worker = Worker(self._worker.connect, self._name, self._depth)
             taken = self._await(self._worker, self._options.open_timeout)
         self.state = "connected" if taken else "lost"
         log.warning("%s: %s after %d attempts", self._name, "back" if taken else "given up", attempts)
@@ -210,11 +210,19 @@ class LiveSource:
         )
         return gap, taken
 
-    def _retire(self) -> None:
-        """Leave the connection behind; its thread ends by itself as soon as the driver lets it."""
-        self._captured += self._worker.box.captured
-        self._errors += self._worker.connection.errors if self._worker.connection else 0
-        self._worker.box.close()
+    def _renew(self) -> bool:
+        """Leave the connection behind and begin another; False, with nothing begun, once the source is closed.
+
+        The old one's thread ends by itself as soon as the driver lets it.
+        """
+        with self._lock:
+            if self._stop.is_set():
+                return False
+            self._captured += self._worker.box.captured
+            self._errors += self._worker.connection.errors if self._worker.connection else 0
+            self._worker.box.close()
+            self._worker = Worker(self._worker.connect, self._name, self._depth)
+            return True
 
     def _await(self, worker: Worker, seconds: float) -> Taken[Grab] | None:
         """The first picture of a connection; None when it fails, the time is up or the source was closed."""
