@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
+import itertools
 import json
 import logging
 import re
@@ -20,16 +22,18 @@ import cv2
 import numpy as np
 import pytest
 from loopback import MjpegServer
+from stage import StageEstimator
 from test_session import no_threads_left, records, session
 
 from tfpose_rt.errors import OutputError, UsageError
-from tfpose_rt.io.synthetic import number_of
+from tfpose_rt.io.synthetic import number_of, pattern
 from tfpose_rt.live import serve as live_serve
 from tfpose_rt.live.guard import is_loopback, read_token
 from tfpose_rt.live.hub import Hub
 from tfpose_rt.live.serve import LiveServer, ServeOptions
 from tfpose_rt.live.session import Session
 from tfpose_rt.live.view import people
+from tfpose_rt.records import Result
 
 TOKEN = "t0ken-for-tests-0123456789"
 CANARY = "canary-77aa-pw"
@@ -94,6 +98,50 @@ def picture(answer: http.client.HTTPResponse) -> np.ndarray:
     data = answer.read(length)
     assert answer.readline() == b"\r\n"
     return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+
+
+def test_a_port_is_never_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system has the option that Windows has, that one is set and the one that would share is not."""
+    with live_serve.bind("127.0.0.1", 0) as taken, pytest.raises(OutputError, match="taken"):
+        live_serve.bind("127.0.0.1", taken.getsockname()[1])
+    monkeypatch.setattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_KEEPALIVE, raising=False)
+    with live_serve.bind("127.0.0.1", 0) as server:
+        assert server.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert not server.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
+
+
+def test_half_a_character_is_no_token(tmp_path: Path) -> None:
+    with served(tmp_path, options=ServeOptions(port=0, token=TOKEN)) as (client, _, _):
+        assert client.ask("POST", "/session", {"code": "\ud800"})[0] == 401
+        assert client.ask("POST", "/session", {"code": TOKEN})[0] == 204
+
+
+def test_a_picture_that_cannot_be_made_is_told_and_the_next_one_comes(caplog: pytest.LogCaptureFixture) -> None:
+    def render(result: Result) -> np.ndarray:
+        if result.frame < 3:
+            raise ValueError("no such colour")
+        return np.zeros((24, 32, 3), np.uint8)
+
+    async def first(hub: Hub) -> bytes:
+        pictures = hub.pictures()
+        waiting = asyncio.ensure_future(anext(pictures))
+        frame = itertools.count()
+        while not waiting.done():
+            await asyncio.sleep(0.02)
+            hub.publish(Result(frame=next(frame), image=np.zeros((24, 32, 3), np.uint8), poses=nobody))
+        return waiting.result()
+
+    nobody = StageEstimator(people=0).poses(
+        [pattern(0, (32, 24))], StageEstimator(people=0).detect([pattern(0, (32, 24))])
+    )[0]
+    hub = Hub(render)
+    try:
+        jpeg = asyncio.run(asyncio.wait_for(first(hub), 30))
+    finally:
+        hub.close()
+    assert cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR).shape == (24, 32, 3)
+    assert [m for m in caplog.messages if "could not be made" in m] == [caplog.messages[0]]
+    assert "no such colour" in caplog.messages[0]
 
 
 def test_page_figures_pictures_and_poses(tmp_path: Path) -> None:

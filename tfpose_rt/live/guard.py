@@ -169,4 +169,5 @@ SAFE = {
 
 
 def _same(a: str, b: str) -> bool:
-    return hmac.compare_digest(a.encode(), b.encode())
+    """Whether two secrets are equal, in a time that tells nothing; half a character of JSON is no error."""
+    return hmac.compare_digest(a.encode("utf-8", "surrogatepass"), b.encode("utf-8", "surrogatepass"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -13,6 +14,7 @@ from tfpose_rt.io.record_json import dumps, record_of
 from tfpose_rt.mailbox import Mailbox
 from tfpose_rt.records import Image, Result
 
+log = logging.getLogger(__name__)
 KEPT = 60  # records that wait for one slow reader before the oldest is lost
 
 
@@ -108,10 +110,16 @@ class Hub:
         return reader
 
     def _encode(self) -> None:
-        number = 0
+        number, options = 0, [cv2.IMWRITE_JPEG_QUALITY, self._quality]
+        told = ""
         while (taken := self._box.get()) is not None:
-            options = [cv2.IMWRITE_JPEG_QUALITY, self._quality]
-            self._jpeg = (number, cv2.imencode(".jpg", self._render(taken.item), options)[1].tobytes())
+            try:
+                self._jpeg = (number, cv2.imencode(".jpg", self._render(taken.item), options)[1].tobytes())
+            except Exception as error:  # noqa: BLE001 - one picture is lost, and the next one may be fine
+                if told != repr(error):  # not thirty times a second
+                    told = repr(error)
+                    log.warning("a picture for the page could not be made: %s", told)
+                continue
             number += 1
             for reader in list(self._watchers):
                 reader.wake()

@@ -63,12 +63,15 @@ class LiveServer:
         session: the live run.
         hub: where the session publishes its results.
         options: how.
+        listening: from `bind`, where the address was taken before; closed with the server.
     Raises: OutputError: the port is taken or may not be used.
     """
 
-    def __init__(self, session: Session, hub: Hub, options: ServeOptions) -> None:
+    def __init__(
+        self, session: Session, hub: Hub, options: ServeOptions, listening: socket.socket | None = None
+    ) -> None:
         self._session, self._hub, self._options = session, hub, options
-        self._socket = _bind(options.host, options.port)
+        self._socket = listening or bind(options.host, options.port)
         self.port: int = self._socket.getsockname()[1]
         page = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
         self._page, self._policy = page, _policy(page)
@@ -248,10 +251,16 @@ async def _json(request: Request) -> dict[str, object]:
     return value if isinstance(value, dict) else {}
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int) -> socket.socket:
+    """Take an address, before anything slow is done for it; 0 = any free port.
+
+    Raises: OutputError: it is taken or may not be used.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     server = socket.socket(family, socket.SOCK_STREAM)
-    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # "Reuse" means while old connections linger; on Windows it would mean while another server listens.
+    alone = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
+    server.setsockopt(socket.SOL_SOCKET, alone, 1)
     server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SENT)  # handed on to each connection
     try:
         server.bind((host, port))
