@@ -12,12 +12,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
+from fake_estimator import FakeEstimator
 from loopback import MjpegServer, free_port
 from typer.testing import CliRunner
 
 from tfpose_rt.cli import app
 from tfpose_rt.errors import OutputError, TfposeError, UsageError
+from tfpose_rt.live import serve
 
 CANARY = "canary-93be-pw"
 
@@ -104,6 +107,33 @@ def test_serve_refuses_a_missing_folder_and_a_loose_token(tmp_path: Path) -> Non
     loose = CliRunner().invoke(app, ["serve", "99", "--token", str(token)])
     assert isinstance(loose.exception, UsageError)
     assert "chmod 600" in str(loose.exception)
+
+
+def test_a_taken_port_is_told_before_a_camera_is_opened() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        done = CliRunner().invoke(app, ["serve", "99", "--port", str(other.getsockname()[1])])
+    assert isinstance(done.exception, OutputError)
+    assert "the port is taken" in str(done.exception)
+
+
+def test_webcam_in_a_browser_writes_what_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tfpose_rt.estimator.PoseEstimator", FakeEstimator)
+    monkeypatch.setattr("tfpose_rt.live.serve.bind", lambda host, port, real=serve.bind: real(host, 0))
+    (tmp_path / "take.mkv").write_text("mine")
+    words = ["webcam", "synthetic:144x96@30", "--display", "http", "-o", "a.jsonl", "--record", "take.mkv",
+             "--record-what", "both", "--max-frames", "5", "-q"]  # fmt: skip
+    assert isinstance(CliRunner().invoke(app, words).exception, OutputError)  # it exists
+    assert [p.name for p in tmp_path.iterdir()] == ["take.mkv"]
+    done = CliRunner().invoke(app, [*words, "--overwrite"])
+    assert (done.exit_code, done.exception) == (0, None)
+    assert {p.name for p in tmp_path.iterdir()} == {"a.jsonl", "take.mkv", "take_clean.mkv"}
+    lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert [line["type"] for line in lines] == ["header", *["frame"] * 5, "summary"]
+    assert lines[0]["source"]["kind"] == "synthetic"
+    for name in ("take.mkv", "take_clean.mkv"):
+        with av.open(str(tmp_path / name)) as video:
+            assert len(list(video.decode(video=0))) == 5
 
 
 @pytest.mark.slow

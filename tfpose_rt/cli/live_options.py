@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +15,7 @@ from tfpose_rt.errors import UsageError
 
 if TYPE_CHECKING:
     from tfpose_rt.config import RunConfig, SourceOptions
+    from tfpose_rt.draw import DrawStyle
     from tfpose_rt.io.sources import Source
     from tfpose_rt.live.metrics import Metrics
     from tfpose_rt.pipeline import Stream
@@ -131,6 +132,21 @@ def metrics_of(stream: Stream, model: Any) -> Metrics:
     from tfpose_rt.live.metrics import Metrics
 
     return Metrics(stream, str(model.device), model.kernel, stream.run.kernel)
+
+
+def outputs(out: Sequence[Path], record: Path | None, what: str) -> list[Path]:
+    """Every file that a live run makes from its first frame on; `both` puts a clean video beside the overlay."""
+    videos = [] if record is None else [record]
+    if record is not None and what == "both":
+        videos.append(record.with_name(f"{record.stem}_clean{record.suffix}"))
+    return [*out, *videos]
+
+
+def style_of(run: RunConfig) -> DrawStyle:
+    """How people are drawn, as the user asked for it."""
+    from tfpose_rt.draw import DrawStyle
+
+    return DrawStyle(kpt_thr=run.kpt_thr, background=run.background, mirror=run.mirror)  # type: ignore[arg-type]
 
 
 def tell_source(source: Source) -> None:

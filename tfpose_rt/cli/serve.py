@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,7 +17,9 @@ from tfpose_rt.cli.live_options import (
     metrics_of,
     open_live,
     open_model,
+    outputs,
     source_options,
+    style_of,
     tell_source,
     typed,
 )
@@ -32,6 +35,13 @@ from tfpose_rt.cli.options import (
     run_config,
     spread,
 )
+
+if TYPE_CHECKING:
+    from socket import socket
+
+    from tfpose_rt.live.plan import Plan
+    from tfpose_rt.live.serve import ServeOptions
+    from tfpose_rt.live.session import Session
 
 SERVE = "Page"
 Host = Annotated[str, _option(SERVE, "--host", help="Address to serve on; other than loopback needs a token.")]
@@ -66,81 +76,106 @@ def serve(
 
 def serve_view(
     spec: str, run: Any, args: dict[str, Any], *, host: str = "127.0.0.1", port: int = 8765, token: str = "auto",
-    video: bool = True, max_clients: int = 4, quality: int = 80, folder: Path | None = None, what: str = "overlay",
-    duration: float | None = None, quiet: bool = False, verbose: int = 0,
+    video: bool = True, max_clients: int = 4, quality: int = 80, folder: Path | None = None,
+    out: Sequence[Path] = (), record: Path | None = None, what: str = "overlay", overwrite: bool = False,
+    duration: float | None = None, max_frames: int | None = None, quiet: bool = False, verbose: int = 0,
 ) -> None:  # fmt: skip
-    """Serve until the source ends or the user does; raises typer.Exit with the run's code unless that is 0."""
-    from tfpose_rt.cli.show import estimator_rows, print_summary, print_table, say, show_log
+    """Serve until the source ends or the user does; raises typer.Exit with the run's code unless that is 0.
+
+    Args beside those of the commands: `folder` is where takes from the page go (None: there are none), `record` a video
+    from the first frame on.
+    """
+    from tfpose_rt.cli.show import print_summary, say, show_log
     from tfpose_rt.cli.watch import interruptible
-    from tfpose_rt.draw import DrawStyle
     from tfpose_rt.errors import OutputError, UsageError
+    from tfpose_rt.io.sinks import check_outputs
 
     try:
-        from tfpose_rt.live.guard import is_loopback, read_token
-        from tfpose_rt.live.hub import Hub
-        from tfpose_rt.live.serve import LiveServer, ServeOptions
+        from tfpose_rt.live.guard import read_token
+        from tfpose_rt.live.serve import ServeOptions, bind
     except ImportError as error:
         raise UsageError("serve", why=f"{error.name} is not installed", fix="pip install 'tfpose-rt[serve]'") from error
     from tfpose_rt.live.plan import Plan
-    from tfpose_rt.live.session import Session
-    from tfpose_rt.live.view import people
-    from tfpose_rt.pipeline import Stream
     from tfpose_rt.stats import require_frames
 
     if folder is not None and not folder.is_dir():
         raise OutputError(f"--record {folder}", why="no such folder", fix=f"mkdir -p {folder}")
+    check_outputs(outputs(out, record, what), overwrite)
     secret = read_token(token, host)
     show_log(verbose, quiet)
     options = ServeOptions(
         host=host, port=port, token=secret, video=video, max_clients=max_clients, record=folder is not None
     )
-    summary = None
-    with interruptible() as interruption:
-        source = open_live(spec, run.source)
-        try:
-            if not quiet:
-                tell_source(source)
-            model = open_model(run, source.info.size)
-            stream = Stream(source, model, run)
-        except BaseException:
-            source.close()
-            raise
-        style = DrawStyle(kpt_thr=run.kpt_thr, background=run.background, mirror=run.mirror)
-        plan = Plan(
-            header=header_of(source, run, model, args), folder=folder or Path(), style=style, duration=duration,
-            record_what=what,  # type: ignore[arg-type]  # checked in source_options
-        )  # fmt: skip
-        session = Session(
-            stream, plan, metrics_of(stream, model), on_result=lambda result: hub.publish(result),
-            signal_code=lambda: interruption.code or 130,
-        )  # fmt: skip
-        hub = Hub(lambda result: people(session.view, result), quality)
-        try:
-            server = LiveServer(session, hub, options)
-        except BaseException:
-            stream.close()
-            raise
-        server.start()
-        if not quiet:
-            print_table(estimator_rows(model))
-        say(f"live view: {server.url}")
-        if secret is not None:
-            say(f"the link works once; elsewhere the token opens it: {secret}")
-        if not is_loopback(host):
-            say("no TLS: whoever can listen on this network can see the picture")
-        try:
-            summary = session.run()
-        except KeyboardInterrupt:
-            summary = None
-        finally:
-            server.close()
+    plan = Plan(
+        header={}, outs=[(path, None) for path in out], record=record, folder=folder or Path(), style=style_of(run),
+        record_what=what,  # type: ignore[arg-type]  # checked in source_options
+        duration=duration, max_frames=max_frames, overwrite=overwrite,
+    )  # fmt: skip
+    with interruptible() as interruption, bind(host, port) as listening:
+        session = _session(spec, run, args, plan, quiet=quiet, signal_code=lambda: interruption.code or 130)
+        summary = _served(session, options, listening, quality, quiet=quiet)
     if summary is not None and not quiet:
-        print_summary(summary, stream.stats.totals, [])
+        print_summary(summary, session.stream.stats.totals, [])
     for path, count in session.files:
-        say(f"wrote {path} ({count} frames)")
+        if path != "-":
+            say(f"wrote {path} ({count} frames)")
     if summary is None:
         raise typer.Exit(interruption.code or 130)
     if summary["ended"] not in ("user", "limit"):
-        require_frames(stream)
+        require_frames(session.stream)
     if summary["exit_code"]:
         raise typer.Exit(summary["exit_code"])
+
+
+def _session(spec: str, run: Any, args: dict[str, Any], plan: Plan, *, quiet: bool, signal_code: Any) -> Session:
+    """The run, ready to begin; nothing stays open where it cannot."""
+    from dataclasses import replace
+
+    from tfpose_rt.cli.show import estimator_rows, print_table
+    from tfpose_rt.live.session import Session
+    from tfpose_rt.pipeline import Stream
+
+    source = open_live(spec, run.source)
+    try:
+        if not quiet:
+            tell_source(source)
+        model = open_model(run, source.info.size)
+        if not quiet:
+            print_table(estimator_rows(model))
+        stream = Stream(source, model, run)
+    except BaseException:
+        source.close()
+        raise
+    plan = replace(plan, header=header_of(source, run, model, args))
+    return Session(stream, plan, metrics_of(stream, model), signal_code=signal_code)
+
+
+def _served(
+    session: Session, options: ServeOptions, listening: socket, quality: int, *, quiet: bool
+) -> dict[str, Any] | None:
+    """Run it behind the page; the summary, None where a signal ended it."""
+    from tfpose_rt.cli.show import say
+    from tfpose_rt.live.guard import is_loopback
+    from tfpose_rt.live.hub import Hub
+    from tfpose_rt.live.serve import LiveServer
+    from tfpose_rt.live.view import people
+
+    hub = Hub(lambda result: people(session.view, result), quality)
+    session.on_result = hub.publish
+    try:
+        server = LiveServer(session, hub, options, listening)
+    except BaseException:
+        session.stream.close()
+        raise
+    server.start()
+    say(f"live view: {server.url}")
+    if options.token is not None:
+        say(f"the link works once; elsewhere the token opens it: {options.token}")
+    if not is_loopback(options.host):
+        say("no TLS: whoever can listen on this network can see the picture")
+    try:
+        return session.run()
+    except KeyboardInterrupt:
+        return None
+    finally:
+        server.close()

@@ -20,7 +20,9 @@ from tfpose_rt.cli.live_options import (
     metrics_of,
     open_live,
     open_model,
+    outputs,
     source_options,
+    style_of,
     tell_source,
     typed,
 )
@@ -72,12 +74,15 @@ def webcam(
     if dry_run:
         from tfpose_rt.cli.plan import show_plan
 
-        show_plan([(source, [*out, *([record] if record else [])])], run)
+        show_plan([(source, outputs(out, record, record_what))], run)
         return
     if display == "http":
         from tfpose_rt.cli.serve import serve_view
 
-        serve_view(source, run, typed(context), folder=record, duration=duration, quiet=quiet, verbose=verbose)
+        serve_view(
+            source, run, typed(context), out=out, record=record, what=record_what, overwrite=overwrite,
+            duration=duration, max_frames=max_frames, quiet=quiet, verbose=verbose,
+        )  # fmt: skip
         return
     code = _run(
         source, run, typed(context), out=out, record=record, what=record_what, overwrite=overwrite, display=display,
@@ -96,10 +101,8 @@ def _run(
     from tfpose_rt.cli.watch import interruptible
     from tfpose_rt.io.sinks import check_outputs
 
-    videos = [] if record is None else [record] if what != "both" else [record, beside(record)]
-    check_outputs([*out, *videos], overwrite)
+    check_outputs(outputs(out, record, what), overwrite)
     need_screen(display)
-    from tfpose_rt.draw import DrawStyle
     from tfpose_rt.live.plan import Plan
     from tfpose_rt.live.session import Session
     from tfpose_rt.pipeline import Stream
@@ -119,11 +122,10 @@ def _run(
         except BaseException:
             source.close()
             raise
-        style = DrawStyle(kpt_thr=run.kpt_thr, background=run.background, mirror=run.mirror)
         plan = Plan(
             header=header_of(source, run, model, args), outs=[(path, None) for path in out], record=record,
             record_what=what,  # type: ignore[arg-type]  # checked in source_options
-            style=style, duration=duration, max_frames=max_frames, overwrite=overwrite,
+            style=style_of(run), duration=duration, max_frames=max_frames, overwrite=overwrite,
         )  # fmt: skip
         metrics = metrics_of(stream, model)
         with _status(progress and not quiet and screen is None) as tell:
@@ -146,11 +148,6 @@ def _run(
         require_frames(stream)
     console().file.flush()
     return int(summary["exit_code"])
-
-
-def beside(record: Path) -> Path:
-    """Where the clean video of `--record-what both` goes."""
-    return record.with_name(f"{record.stem}_clean{record.suffix}")
 
 
 def need_screen(display: str) -> None:

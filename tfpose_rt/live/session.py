@@ -40,7 +40,7 @@ class Session:
         plan: what to write.
         metrics: the figures.
         screen: a window, or None.
-        on_result: called with every result after the screen has it (the page of `serve`).
+        on_result: called with every result after the screen has it (the page of `serve`); may be set until `run`.
         on_status: called about twice a second with a line of figures.
         signal_code: the exit code when Ctrl-C or a signal ends the run.
     """
@@ -64,7 +64,7 @@ class Session:
             overwrite=plan.overwrite,
         )  # fmt: skip
         self.files: list[tuple[str, int]] = []
-        self._on_result, self._on_status, self._signal_code = on_result, on_status, signal_code
+        self.on_result, self._on_status, self._signal_code = on_result, on_status, signal_code
         self._sinks: list[Sink] = []
         self._last: Result | None = None  # the newest frame
         self._picture: Image | None = None  # as drawn, without figures
@@ -164,8 +164,8 @@ class Session:
             latency = self.metrics.shown(result) if seen else result.latency_ms
             if latency is not None:
                 result = dataclasses.replace(result, timings={**result.timings, "latency_ms": latency})
-        if self._on_result is not None:
-            self._on_result(result)
+        if self.on_result is not None:
+            self.on_result(result)
         self._write(result)
 
     def _write(self, result: Result) -> None:
