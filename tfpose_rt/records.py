@@ -158,6 +158,7 @@ class Result:
     skipped: int = 0
     pts_fixed: bool = False
     t_capture: float | None = None
+    video_frame: int | None = None  # its number in a video saved beside the recording that it was read from
     timings: Mapping[str, float] = field(default_factory=dict)  # stage -> s
     gap: Gap | None = None
     segment: Segment | None = None

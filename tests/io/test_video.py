@@ -10,16 +10,19 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 from clips import UNEVEN, make, streams, times
+from known_people import header, poses
 
 from tfpose_rt.errors import OutputError, UsageError
 from tfpose_rt.io import video as video_module
 from tfpose_rt.io.files import FileSource
+from tfpose_rt.io.jsonl import JsonlSink, Recording
 from tfpose_rt.io.parts import Resume, SinkOptions
 from tfpose_rt.io.synthetic import SyntheticSource, number_of, pattern
-from tfpose_rt.io.video import VideoSink
+from tfpose_rt.io.video import VideoSink, constant_rate
 from tfpose_rt.records import Gap, Result, StreamInfo
 
 EOF = {"ended": "eof"}
@@ -230,6 +233,50 @@ def test_without_an_h264_encoder_it_is_mpeg4_and_a_line_says_so(tmp_path, monkey
             VideoSink(
                 tmp_path / f"x{suffix}", StreamInfo(kind="camera", name="0", size=(64, 48)), SinkOptions(codec=codec)
             )
+
+
+def shown(path):
+    """The number painted into each picture of a video, as OpenCV reads it."""
+    capture, numbers = cv2.VideoCapture(str(path)), []
+    while (read := capture.read())[0]:
+        numbers.append(number_of(read[1]))
+    return numbers
+
+
+@pytest.mark.parametrize(("rate", "at", "places"), [
+    (10, [0.0, 1.0], [0] * 10 + [1]),  # the earlier picture stays until the later one comes
+    (10, [5.0, 5.04, 5.1, 5.32], [0, 2, 2, 3]),  # 1 has no place of its own
+    (30, [i / 60 for i in range(60)], list(range(0, 60, 2))),  # a second remains a second
+])  # fmt: skip
+def test_at_a_constant_rate_every_picture_is_shown_until_the_next_and_numbered_as_it_is(tmp_path, rate, at, places):
+    info = StreamInfo(kind="file", name="a", size=(160, 120), fps=float(rate))
+    sink = VideoSink(tmp_path / "o.mp4", info, SinkOptions(codec="mp4v"))
+    numbering = SinkOptions(numbers_video=True, video_rate=constant_rate(tmp_path / "o.mp4", info, "mp4v"))
+    data = JsonlSink(tmp_path / "o.jsonl", header(), numbering)
+    for i, pts in enumerate(at):
+        result = Result(frame=i, pts=pts, image=pattern(i, (160, 120)), poses=poses([], i, pts))
+        sink.write(result)
+        data.write(result)
+    sink.close(EOF)
+    data.close(EOF)
+    assert shown(tmp_path / "o.mp4") == places
+    records = [r for r in Recording(tmp_path / "o.jsonl").records() if r["type"] == "frame"]
+    assert [r["video_frame"] for r in records] == [places.index(i) if i in places else None for i in range(len(at))]
+
+
+def test_an_unfinished_video_of_constant_rate_is_not_continued(tmp_path):
+    info = StreamInfo(kind="file", name="a", size=(64, 48), fps=10.0)
+    sink = VideoSink(tmp_path / "o.mp4", info, SinkOptions(codec="mp4v"))
+    for i in range(20):
+        sink.write(Result(frame=i, pts=i / 10, image=pattern(i, (64, 48))))
+    sink.abort()
+    before = (tmp_path / "o.mp4.part").read_bytes()
+    assert VideoSink.frames_in_part(tmp_path / "o.mp4") == 20
+    resume = Resume(last=9, frames=10, first_pts=0.0)
+    with pytest.raises(OutputError, match="takes no more"):
+        VideoSink(tmp_path / "o.mp4", info, SinkOptions(codec="mp4v", resume=resume))
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"o.mp4.part": before}
+    assert constant_rate(tmp_path / "o.mkv", info) is None
 
 
 @pytest.mark.parametrize(("name", "codec"), [("o.gif", "auto"), ("o.mp4", "theora"), ("o.webm", "h264")])

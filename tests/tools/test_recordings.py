@@ -1,6 +1,7 @@
 """convert: every format from every format that holds enough, the numbers unchanged."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,18 @@ def test_there_and_back_is_the_same_recording(tmp_path, name):
             for key in ("id", "bbox", "score", "keypoints", "pose_score"):
                 assert p[key] == q[key], key
     assert {k: v for k, v in two[-1].items() if k != "files"} == {k: v for k, v in one[-1].items() if k != "files"}
+
+
+def test_the_numbers_of_a_video_saved_beside_stay_as_they_are(tmp_path):
+    """At a constant rate some frames have no picture of their own, and others are further on than their number."""
+    frames = [r for r in results() if r.gap is None]
+    numbers = [0, None, 1, 5, 6, None]
+    sink = JsonlSink(tmp_path / "clip.jsonl", header())
+    for result, number in zip(frames, numbers, strict=True):
+        sink.write(replace(result, video_frame=number))
+    sink.close(SUMMARY)
+    convert(tmp_path / "clip.jsonl", [(tmp_path / "back.jsonl", "jsonl")])
+    assert [r["video_frame"] for r in lines(tmp_path / "back.jsonl") if r["type"] == "frame"] == numbers
 
 
 @settings(deadline=None, max_examples=15)

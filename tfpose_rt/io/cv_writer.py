@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tfpose_rt.errors import OutputError
+from tfpose_rt.io.parts import Places
 from tfpose_rt.records import Image
 
 
@@ -22,7 +23,8 @@ class CvEncoder:
         import cv2
 
         self.written = 0
-        self._rate, self._size = rate, size
+        self._places, self._size = Places(rate), size
+        self._last: Image | None = None  # what is shown until the next one comes
         self._file = part.with_name(part.name + ".mp4")  # OpenCV picks the container by the suffix
         part.touch()
         self._writer = cv2.VideoWriter(str(self._file), cv2.VideoWriter.fourcc(*"mp4v"), rate, size)
@@ -30,13 +32,16 @@ class CvEncoder:
             raise OutputError(f"cannot write {part.name}", why="OpenCV has no mp4v encoder", fix="pip install av")
 
     def write(self, image: Image, seconds: float) -> None:
-        """Add a picture; it is repeated where the one after it comes late."""
+        """Add a picture, shown until the next one; it is left out where the one before it has its place."""
         if (image.shape[1], image.shape[0]) != self._size:
             raise OutputError("cannot add a frame to the video", why="its size differs", fix="one size for a video")
-        missing = max(round(seconds * self._rate) - self.written, 0)
-        for _ in range(missing + 1 if self.written else 1):
-            self._writer.write(image)
-            self.written += 1
+        place = self._places.of(seconds)
+        if place is None:
+            return
+        for _ in range(place - self.written):
+            self._writer.write(image if self._last is None else self._last)
+        self._writer.write(image)
+        self._last, self.written = image, place + 1
 
     def finish(self, part: Path, path: Path, *, all_sound: bool) -> int:
         """Complete the file and read it back."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from tfpose_rt.config import RunConfig
 from tfpose_rt.errors import InputError
-from tfpose_rt.io.parts import PartFile, SinkOptions
+from tfpose_rt.io.parts import PartFile, Places, SinkOptions
 from tfpose_rt.io.record_json import dumps, record_of, result_of, seconds
 from tfpose_rt.records import Result, StreamInfo
 from tfpose_rt.skeleton import EDGES, NAMES
@@ -118,7 +118,7 @@ class JsonlSink:
     Args:
         path: final name, or Path("-") for standard output.
         header: the header record.
-        options: `full_precision`, `numbers_video` and `resume` apply.
+        options: `full_precision`, `numbers_video`, `video_rate` and `resume` apply.
         overwrite: whether a finished file may be replaced.
     Raises: OutputError: the file cannot be made; from `write` and `close` also when the disk fills up.
     """
@@ -130,6 +130,8 @@ class JsonlSink:
         self._options = options = options or SinkOptions()
         self._clock: float | None = None
         self._video_frames = 0
+        self._places = None if options.video_rate is None else Places(options.video_rate)
+        self._start: float | None = None  # s, of the video
         keep = None
         if options.resume is not None and str(path) != "-":  # what went to standard output is gone
             keep = self._kept(options.resume.last)
@@ -156,13 +158,20 @@ class JsonlSink:
         """Add one result."""
         if self._clock is None and result.t_capture is not None:
             self._clock = result.t_capture
-        video_frame = None
-        if self._options.numbers_video and result.poses is not None:
-            video_frame, self._video_frames = self._video_frames, self._video_frames + 1
-        record = record_of(result, video_frame=video_frame, full_precision=self._options.full_precision,
+        record = record_of(result, video_frame=self._video_frame(result), full_precision=self._options.full_precision,
                            clock=self._clock or 0.0)  # fmt: skip
         self._file.write(dumps(record) + "\n")
         self.written += record["type"] == "frame"
+
+    def _video_frame(self, result: Result) -> int | None:
+        """The number of a result's picture in the video saved beside; None where it has none of its own."""
+        if not self._options.numbers_video or result.poses is None:
+            return result.video_frame
+        if self._places is not None:
+            self._start = result.pts if self._start is None else self._start
+            return self._places.of(result.pts - self._start)
+        self._video_frames += 1
+        return self._video_frames - 1
 
     def seal(self, summary: Mapping[str, Any]) -> None:
         """Add the summary and close, without renaming."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -61,6 +62,7 @@ class SinkOptions:
 
     full_precision: bool = False
     numbers_video: bool = False  # JSONL's video_frame counts the frames of a video saved beside it
+    video_rate: float | None = None  # of that video, where it is constant: its frames are places, not results
     csv_layout: str = "wide"  # wide | long
     openpose_layout: str = "coco18"  # coco17 | coco18 | body25
     openpose_naming: str = "openpose"  # openpose | pose2sim
@@ -74,6 +76,25 @@ class SinkOptions:
     audio: Path | None = None  # the source file whose sound is copied into a saved video
     render: Callable[[Result], Image] | None = None  # what a saved video shows; the frame itself when not given
     resume: Resume | None = None  # continue an existing .part
+
+
+class Places:
+    """Numbers pictures in a video of constant rate: each at the nearest place, or none where that is taken.
+
+    Args:
+        rate: places a second.
+    """
+
+    def __init__(self, rate: float) -> None:
+        self._rate, self._next = rate, 0
+
+    def of(self, seconds: float) -> int | None:
+        """The place of a picture `seconds` after the first one."""
+        place = max(ceil(seconds * self._rate - 0.5 - 1e-6), 0)  # half-way: the earlier, so no last one sticks out
+        if place < self._next:
+            return None
+        self._next = place + 1
+        return place
 
 
 class PartFile:

@@ -126,6 +126,7 @@ def result_of(record: Mapping[str, Any], size: tuple[int, int]) -> Result:
     return Result(
         frame=record["frame"], pts=record["pts"], poses=poses, seq=record.get("seq", record["frame"]),
         skipped=record.get("skipped", 0), pts_fixed=record.get("pts_fixed", False), t_capture=record.get("t_capture"),
+        video_frame=record.get("video_frame"),
         timings=timings,
     )  # fmt: skip
 

@@ -71,6 +71,8 @@ class VideoSink:
         self._looked = time.monotonic()
         self._size: tuple[int, int] | None = None
         if self._options.resume is not None:
+            if self._codec == "mp4v":
+                raise OutputError(f"cannot continue {path.name}", why="MPEG-4 part 2 takes no more", fix="--overwrite")
             self._start = self._options.resume.first_pts
             self._open(info.size)
 
@@ -129,7 +131,7 @@ class VideoSink:
         self._size = size
         info, options = self._info, self._options
         time_base = Fraction(str(info.detail.get("time_base", LIVE_TIME_BASE)))
-        rate = Fraction(info.fps or 30).limit_denominator(1001)
+        rate = _rate(info)
         if self._codec == "mp4v":
             from tfpose_rt.io.cv_writer import CvEncoder
 
@@ -153,6 +155,18 @@ class VideoSink:
         if earlier(part).exists():
             earlier(part).replace(part)
         return count_frames(part)
+
+
+def constant_rate(path: Path, info: StreamInfo, codec: str = "auto") -> float | None:
+    """Pictures a second of the video that `VideoSink` makes, if it is of a constant rate; None: each has its own time.
+
+    Raises: UsageError, OutputError: as `VideoSink`.
+    """
+    return float(_rate(info)) if _codec(codec, path) == "mp4v" else None
+
+
+def _rate(info: StreamInfo) -> Fraction:
+    return Fraction(info.fps or 30).limit_denominator(1001)
 
 
 def _codec(asked: str, path: Path) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from tfpose_rt.errors import OutputError, TfposeError
 from tfpose_rt.io.parts import SinkOptions
 from tfpose_rt.io.sinks import Sink, open_sink
+from tfpose_rt.io.video import constant_rate
 from tfpose_rt.live.calls import Calls
 from tfpose_rt.live.metrics import Metrics
 from tfpose_rt.live.plan import Plan, Screen
@@ -102,6 +103,7 @@ class Session:
         options = SinkOptions(
             full_precision=self.stream.run.full_precision,
             numbers_video=self.plan.record is not None,
+            video_rate=None if self.plan.record is None else constant_rate(self.plan.record, self.stream.info),
             csv_layout=self.plan.csv_layout,
             kpt_thr=self.stream.run.kpt_thr,
         )

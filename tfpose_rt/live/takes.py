@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from tfpose_rt.draw import DrawStyle, draw
 from tfpose_rt.io.sinks import Sink, SinkOptions, check_outputs, open_sink
+from tfpose_rt.io.video import constant_rate
 from tfpose_rt.pipeline import Stream
 from tfpose_rt.records import Image, Result
 from tfpose_rt.stats import Stats, summary
@@ -88,7 +89,10 @@ class Takes:
         for target, render in videos:
             self._open(target, SinkOptions(render=render))
         for target in poses:
-            self._open(target, SinkOptions(numbers_video=True, full_precision=self._stream.run.full_precision))
+            self._open(target, SinkOptions(
+                numbers_video=True, video_rate=constant_rate(path, self._stream.info),
+                full_precision=self._stream.run.full_precision,
+            ))  # fmt: skip
         self._stats, self._captured = Stats(), getattr(self._stream.source, "captured", 0)
         self._began = time.monotonic()
         return path

@@ -17,6 +17,7 @@ from tfpose_rt.io.parts import PartFile, Sink, SinkOptions
 from tfpose_rt.io.sinks import check_outputs, finals, open_sink
 from tfpose_rt.io.sources import open_source
 from tfpose_rt.io.urls import mask_text
+from tfpose_rt.io.video import constant_rate
 from tfpose_rt.pipeline import CHUNK, Stream
 from tfpose_rt.records import Image, Poses, Result, StreamInfo
 from tfpose_rt.stats import Stats, require_frames, summary, whole
@@ -254,6 +255,7 @@ def _open_sinks(
         full_precision=run.full_precision,
         kpt_thr=run.kpt_thr,
         numbers_video=job.video is not None,
+        video_rate=None if job.video is None else constant_rate(job.video, info, how.sink.codec),
         audio=sound,
         render=lambda result: _drawn(result, how.style),
         resume=None if earlier is None else earlier.resume,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -31,13 +31,11 @@ class Source:
         header: the header record.
         results: every frame, gap, segment and event; once only.
         summary: the summary record, as far as it is known; final once `results` is spent.
-        has_video: whether its frames are numbered in a saved video too.
     """
 
     header: dict[str, Any]
     results: Iterable[Result]
     summary: dict[str, Any] | None = None
-    has_video: bool = False
 
 
 def open_poses(path: Path) -> Source:
@@ -54,8 +52,7 @@ def open_poses(path: Path) -> Source:
         kind = ".jsonl"  # every other format waits as a recording until its end
     if kind == ".jsonl":
         recording = Recording(path)
-        first = next((r for r in recording.records() if r["type"] == "frame"), {})
-        source = Source(recording.header, (), has_video=first.get("video_frame") is not None)
+        source = Source(recording.header, ())
         source.results = _noting_summary(recording, source)
         return source
     if kind not in (".csv", ".parquet"):
@@ -96,7 +93,7 @@ def convert(
     inputs = _read_from(path)
     check_outputs([p for p, _ in outputs], overwrite, inputs=inputs, aside=True)
     source = open_poses(path)
-    options = replace(options or SinkOptions(), numbers_video=source.has_video)
+    options = options or SinkOptions()
     with ExitStack() as stack:
         folders = {p: Path(stack.enter_context(_beside(p))) for p, _ in outputs if in_the_way(p, inputs)}
         files = [(folders[p] / p.name if p in folders else p, name) for p, name in outputs]
