@@ -136,6 +136,18 @@ def test_a_slow_model_on_a_live_source_sees_the_newest_frame():
     assert np.percentile(delays[2:], 90) < 150
 
 
+def test_a_latency_is_measured_once_and_a_file_has_none():
+    with Stream(ListSource(WALK[:2], live=True, interval=0.01), BlockEstimator(delay=0.05)) as stream:
+        result = stream.take(10)
+        handed = (time.monotonic() - result.t_capture) * 1e3
+        first = result.latency_ms
+        time.sleep(0.05)
+        assert result.latency_ms == first
+    assert 50 <= first <= handed
+    assert set(result.timings) <= {"capture", "detect", "crop", "pose", "track"}  # seconds, all of them
+    assert run(WALK[:1])[0][0].latency_ms is None
+
+
 def test_paused_frames_are_a_gap():
     source = ListSource(WALK * 4, live=True, interval=0.01)
     gaps, frames = [], 0

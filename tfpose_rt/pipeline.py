@@ -117,8 +117,11 @@ class Stream:
         taken = self._results.get(timeout)
         if taken is None:
             return None
-        self.stats.count(taken.item)
-        return taken.item
+        result = taken.item
+        self.stats.count(result)
+        if result.t_capture is not None:
+            result = dataclasses.replace(result, latency_ms=(time.monotonic() - result.t_capture) * 1e3)
+        return result
 
     @property
     def finished(self) -> bool:

@@ -159,6 +159,7 @@ class Result:
     pts_fixed: bool = False
     t_capture: float | None = None
     video_frame: int | None = None  # its number in a video saved beside the recording that it was read from
+    latency_ms: float | None = None  # live: from capture until it was handed on, or until it was on the screen
     timings: Mapping[str, float] = field(default_factory=dict)  # stage -> s
     gap: Gap | None = None
     segment: Segment | None = None
@@ -173,10 +174,3 @@ class Result:
             return self.hidden
         h, w = (0, 0) if self.image is None else self.image.shape[:2]
         return frozen([[-0.5, -0.5, w - 0.5, h - 0.5]])
-
-    @property
-    def latency_ms(self) -> float | None:
-        """Milliseconds from capture until now, for a live frame; None for files."""
-        import time
-
-        return None if self.t_capture is None else (time.monotonic() - self.t_capture) * 1e3

@@ -101,7 +101,7 @@ def test_every_kind_of_record_obeys_the_schema(tmp_path):
     sink.write(Result(gap=Gap(reason="decode_error", t_start=0.03, t_end=0.1, seq_from=2, seq_to=2, detail="x")))
     sink.write(Result(segment=Segment(size=(320, 240), fps=None)))
     sink.write(Result(event=Event(kind="ids_reset", t=0.1)))
-    sink.write(Result(frame=3, pts=0.1, poses=poses(1, 3, 0.1), t_capture=5.5, timings={"latency_ms": 41.237}))
+    sink.write(Result(frame=3, pts=0.1, poses=poses(1, 3, 0.1), t_capture=5.5, latency_ms=41.237))
     sink.close(SUMMARY)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     for line in lines:

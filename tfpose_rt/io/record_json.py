@@ -86,9 +86,8 @@ def record_of(
     if result.pts_fixed:
         record["pts_fixed"] = True
     if result.t_capture is not None:
-        latency = result.timings.get("latency_ms", result.latency_ms)
         record["t_capture"] = seconds(result.t_capture - clock)
-        record["latency_ms"] = None if latency is None else round(latency, 2)
+        record["latency_ms"] = None if result.latency_ms is None else round(result.latency_ms, 2)
     record["video_frame"] = video_frame
     record["persons"] = [] if result.poses is None else persons_of(result.poses, full_precision=full_precision)
     return record
@@ -122,12 +121,11 @@ def result_of(record: Mapping[str, Any], size: tuple[int, int]) -> Result:
         event = Event(kind=record["event"], t=record.get("t", 0.0), detail=record.get("detail", {}))
         return Result(event=event, pts=event.t)
     poses = poses_of(record["persons"], frame=record["frame"], pts=record["pts"], size=size)
-    timings = {k: record[k] for k in ("latency_ms",) if record.get(k) is not None}
     return Result(
         frame=record["frame"], pts=record["pts"], poses=poses, seq=record.get("seq", record["frame"]),
         skipped=record.get("skipped", 0), pts_fixed=record.get("pts_fixed", False), t_capture=record.get("t_capture"),
         video_frame=record.get("video_frame"),
-        timings=timings,
+        latency_ms=record.get("latency_ms"),
     )  # fmt: skip
 
 

@@ -203,8 +203,6 @@ class Threaded:
 
     def write(self, result: Result) -> None:
         """Hand over one result; waits while the queue is full."""
-        if result.t_capture is not None and "latency_ms" not in result.timings:
-            result = replace(result, timings={**result.timings, "latency_ms": result.latency_ms or 0.0})
         if result.image is not None and not self._pictures:
             result = replace(result, image=None)
         self._put(result)

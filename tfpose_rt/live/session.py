@@ -163,9 +163,8 @@ class Session:
                 self.stream.stats.add("draw", drawn - began)
                 self.stream.stats.add("show", time.perf_counter() - drawn)
                 self._obey(words)
-            latency = self.metrics.shown(result) if seen else result.latency_ms
-            if latency is not None:
-                result = dataclasses.replace(result, timings={**result.timings, "latency_ms": latency})
+            if seen:
+                result = dataclasses.replace(result, latency_ms=self.metrics.shown(result))
         if self.on_result is not None:
             self.on_result(result)
         self._write(result)

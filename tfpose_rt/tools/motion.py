@@ -107,7 +107,7 @@ def read_motion(path: Path, *, field: str = "raw") -> Motion:
     return Motion(
         name=path.name, header=source.header, pts=times, frames=np.array([r.frame for r in read]),
         skipped=np.array([r.skipped for r in read]),
-        latency=np.array([r.timings.get("latency_ms", np.nan) for r in read]),
+        latency=np.array([np.nan if r.latency_ms is None else r.latency_ms for r in read]),
         holes=tuple(row for row in rows if not isinstance(row, Result)), people=people, unnamed=unnamed,
     )  # fmt: skip
 
