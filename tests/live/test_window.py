@@ -38,7 +38,7 @@ class App:
         )
         self.lines: queue.Queue[dict[str, Any]] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
-        self.window = screen.window("tfpose-rt", 40)
+        self.window = screen.window("tfpose-rt")
         self.until(lambda s: s.get("frames", 0) > 3)
         screen.do("windowfocus", "--sync", self.window)
 
@@ -48,7 +48,7 @@ class App:
             for line in lines:
                 self.lines.put(json.loads(line))
 
-    def until(self, fits: Callable[[dict[str, Any]], bool], seconds: float = 15) -> dict[str, Any]:
+    def until(self, fits: Callable[[dict[str, Any]], bool], seconds: float = 60) -> dict[str, Any]:
         """Wait for a state that fits."""
         end, state = time.monotonic() + seconds, {}
         while time.monotonic() < end:
@@ -66,7 +66,7 @@ class App:
     def end(self) -> tuple[int, dict[str, Any], str]:
         """Exit code, last line and stderr."""
         last = self.until(lambda s: "summary" in s)
-        code = self.process.wait(15)
+        code = self.process.wait(60)
         self._errors.seek(0)
         return code, last, self._errors.read()
 

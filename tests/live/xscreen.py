@@ -26,11 +26,11 @@ class Screen:
     def do(self, *command: str) -> str:
         """Run xdotool."""
         done = subprocess.run(
-            ["xdotool", *command], env=self.environment, capture_output=True, text=True, timeout=20, check=False
+            ["xdotool", *command], env=self.environment, capture_output=True, text=True, timeout=60, check=False
         )
         return done.stdout.strip()
 
-    def window(self, name: str, seconds: float = 20) -> str:
+    def window(self, name: str, seconds: float = 60) -> str:
         """Number of the window whose title holds `name`."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -86,7 +86,7 @@ def screen(folder: Path, size: str = "1024x768") -> Iterator[Screen]:
         yield Screen(folder, f":{number}", process)
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def missing() -> str:
