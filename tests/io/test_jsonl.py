@@ -185,6 +185,39 @@ def test_damage_in_the_middle_is_an_error_with_its_line(tmp_path):
         list(read_results(path))
 
 
+def _without_joints(record):
+    del record["persons"][0]["keypoints"]
+
+
+def _too_few_joints(record):
+    del record["persons"][0]["keypoints"][3]
+
+
+@pytest.mark.parametrize("damage", [
+    _without_joints, _too_few_joints, lambda r: r.update(persons=None), lambda r: r.update(persons=["me"]),
+    lambda r: r.pop("pts"), lambda r: r["persons"][0].update(bbox=["a", 1, 2, 3]), lambda r: r.update(type="gap"),
+    lambda r: r.update(type="segment", size=[1]),
+])  # fmt: skip
+def test_a_record_that_lacks_what_it_must_hold_is_an_error_with_its_line(tmp_path, damage):
+    path = tmp_path / "clip.jsonl"
+    written(path).close(SUMMARY)
+    lines = path.read_text().splitlines()
+    record = json.loads(lines[2])  # frame 1, with a person
+    damage(record)
+    path.write_text("\n".join([*lines[:2], json.dumps(record), *lines[3:]]) + "\n")
+    with pytest.raises(InputError, match="line 3"):
+        list(read_results(path))
+
+
+def test_a_header_without_a_size_is_an_error_with_its_line(tmp_path):
+    path = tmp_path / "clip.jsonl"
+    written(path).close(SUMMARY)
+    first, *rest = path.read_text().splitlines()
+    path.write_text("\n".join([json.dumps(json.loads(first) | {"size": None}), *rest]) + "\n")
+    with pytest.raises(InputError, match="line 1"):
+        list(read_results(path))
+
+
 def test_standard_output_has_the_bytes_of_a_file_whatever_the_system_is_used_to(monkeypatch):
     written_to = io.BytesIO()
     windows = io.TextIOWrapper(written_to, encoding="cp1252", errors="strict", newline="\r\n")

@@ -12,9 +12,11 @@ from known_people import INFO, SUMMARY, header, poses, results
 from tfpose_rt.errors import InputError, UsageError
 from tfpose_rt.io.parquet import parquet_sink, read_parquet
 from tfpose_rt.io.parts import Resume, SinkOptions
-from tfpose_rt.io.tables import ERRORS, LONG, SWAPPED, WIDE, CsvSink, read_csv
+from tfpose_rt.io.table_rows import read_csv
+from tfpose_rt.io.tables import ERRORS, LONG, SWAPPED, WIDE, CsvSink
 from tfpose_rt.records import Result
 from tfpose_rt.skeleton import NAMES
+from tfpose_rt.tools.recordings import open_poses
 
 
 def write(sink, items=None):
@@ -159,6 +161,41 @@ def test_another_table_is_refused(tmp_path):
     (tmp_path / "x.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError):
         list(read_csv(tmp_path / "x.csv")[1])
+
+
+def test_a_finished_table_without_its_last_line_end_is_whole(tmp_path):
+    path = tmp_path / "clip.csv"
+    write(CsvSink(path, header()))
+    path.write_bytes(path.read_bytes().removesuffix(b"\n"))  # as some editors leave it
+    back = list(read_csv(path)[1])
+    assert [r.frame for r in back] == [0, 1, 2, 3, 4, 6]
+    assert len(back[-1].poses) == 1
+
+
+@pytest.mark.parametrize(("old", "new", "text"), [
+    (b",101.25,", b",abc,", "frame 1: .*abc"),
+    (b"1,0.033333,1,", b"1,0.033333,one,", "frame 1: .*one"),
+    (b"3,0.100000", b"three,0.100000", "'three'"),
+    (b",101.25,", b",", "line 3 has more or fewer cells"),
+    (b",101.25,", b",101.25,7,", "line 3 has more or fewer cells"),
+    (b",101.25,", b",101\xb725,", "not UTF-8"),
+])  # fmt: skip
+def test_a_damaged_table_is_an_input_error_that_tells_where(tmp_path, old, new, text):
+    path = tmp_path / "clip.csv"
+    write(CsvSink(path, header()))
+    whole = path.read_bytes()
+    assert whole.count(old) >= 1
+    path.write_bytes(whole.replace(old, new, 1))
+    with pytest.raises(InputError, match=text):
+        list(read_csv(path)[1])
+
+
+@pytest.mark.parametrize("meta", ["[1]", '{"header": {}}', '{"header": {"size": 7}}', '{"header": 3}'])
+def test_a_damaged_header_of_a_table_is_an_input_error(tmp_path, meta):
+    write(CsvSink(tmp_path / "clip.csv", header()))
+    (tmp_path / "clip.meta.json").write_text(meta)
+    with pytest.raises(InputError, match="header"):
+        open_poses(tmp_path / "clip.csv")
 
 
 def test_full_precision_keeps_every_digit(tmp_path):

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tfpose_rt.config import RunConfig
-from tfpose_rt.errors import InputError
+from tfpose_rt.errors import InputError, line_of
 from tfpose_rt.io.parts import PartFile, Places, SinkOptions
 from tfpose_rt.io.record_json import dumps, record_of, result_of, seconds
 from tfpose_rt.records import Result, StreamInfo
 from tfpose_rt.skeleton import EDGES, NAMES
 
 SCHEMA = "tfpose-rt/1"
+T = TypeVar("T")
 
 
 def build_header(
@@ -206,7 +207,7 @@ class Recording:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path, self.offset = (path := Path(path)), 0
+        self.path, self.offset, self._line = (path := Path(path)), 0, 0
         self.summary: dict[str, Any] | None = None
         first = next(self._lines(0), None)
         if first is None or first.get("type") != "header" or not str(first.get("schema", "")).startswith("tfpose-rt/"):
@@ -229,12 +230,21 @@ class Recording:
 
     def __iter__(self) -> Iterator[Result]:
         """Every frame, gap, segment and event as a `Result` without image."""
-        size = (int(self.header["size"][0]), int(self.header["size"][1]))
+        size = self._understood(_size_of, self.header)
         for record in self.records():
-            if record["type"] == "segment":
-                size = (record["size"][0], record["size"][1])
-            if record["type"] != "summary":
-                yield result_of(record, size)
+            if record["type"] == "summary":
+                continue
+            result = self._understood(result_of, record, size)
+            size = size if result.segment is None else result.segment.size
+            yield result
+
+    def _understood(self, read: Callable[..., T], *record: Any) -> T:
+        """What the line just read says. Raises InputError: it is JSON, but not what such a record holds."""
+        try:
+            return read(*record)
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            why = f"line {self._line} is no such record: {line_of(error)}"
+            raise InputError(f"{self.path.name} is damaged", why=why, fix="a backup") from error
 
     def _lines(self, start: int) -> Iterator[dict[str, Any]]:
         try:
@@ -252,12 +262,17 @@ class Recording:
                         raise InputError(
                             f"{self.path.name} is damaged", why=f"line {number} is not JSON", fix="a backup"
                         )
-                    self.offset += len(line)
+                    self.offset, self._line = self.offset + len(line), number
                     yield record
         except OSError as error:
             part = PartFile.part(self.path)
             fix = f"the unfinished {part.name}" if part.exists() else "check the path"
             raise InputError(f"cannot read {self.path.name}", why=error.strerror or str(error), fix=fix) from error
+
+
+def _size_of(header: Mapping[str, Any]) -> tuple[int, int]:
+    width, height = header["size"]
+    return int(width), int(height)
 
 
 def read_results(path: str | Path) -> Iterator[Result]:

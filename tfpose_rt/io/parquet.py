@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfpose_rt.errors import InputError, UsageError
+from tfpose_rt.errors import InputError, UsageError, line_of
 from tfpose_rt.io.chosen import chosen
 from tfpose_rt.io.parts import SinkOptions
 from tfpose_rt.io.spool import Made, SpoolSink, new_name
-from tfpose_rt.io.tables import SWAPPED, WIDE, WIDE_TABLES, more_columns, more_values, results_of_rows
+from tfpose_rt.io.table_rows import results_of_rows, size_of
+from tfpose_rt.io.tables import SWAPPED, WIDE, WIDE_TABLES, more_columns, more_values
 from tfpose_rt.records import Poses, Result
 
 if TYPE_CHECKING:
@@ -77,13 +78,12 @@ def read_parquet(path: Path) -> tuple[dict[str, Any] | None, Iterator[Result], d
     try:
         about = json.loads(pl.read_parquet_metadata(path).get(KEY, "{}"))
         table = pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise InputError(f"cannot read {path.name}", why=str(error).splitlines()[0], fix="check the path") from error
+    except (OSError, ValueError, pl.exceptions.PolarsError) as error:
+        raise InputError(f"cannot read {path.name}", why=line_of(error), fix="check the path") from error
     if tuple(table.columns) not in WIDE_TABLES or about.get("normalised"):
         raise InputError(f"{path.name} is not a table of poses in pixels", why="other columns", fix="the JSONL")
     header = about.get("header")
-    size = tuple(header["size"]) if header else (0, 0)
-    results = results_of_rows(table.iter_rows(named=True), (size[0], size[1]), path.name)
+    results = results_of_rows(table.iter_rows(named=True), size_of(header, path.name), path.name)
     return header, results, about.get("summary")
 
 

@@ -8,20 +8,17 @@ moves. Header and summary go to `<name>.meta.json`, or into the Parquet file.
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tfpose_rt.errors import InputError
 from tfpose_rt.io.chosen import chosen, decimals
 from tfpose_rt.io.parts import PartFile, SinkOptions
 from tfpose_rt.io.record_json import SCORES, SECONDS
-from tfpose_rt.records import BoxFrom, Poses, Result
+from tfpose_rt.records import Poses, Result
 from tfpose_rt.skeleton import INDEX, LIMBS, NAMES
 
 PERSON = ("id", "det_score", "x0", "y0", "x1", "y1")
@@ -189,93 +186,3 @@ def _cell(value: float | None, places: int | None, fill: str) -> str:
     if value is None or not np.isfinite(value):
         return "nan" if fill == "nan" else ""
     return repr(value) if places is None else f"{value:.{places}f}"
-
-
-def read_csv(path: Path) -> tuple[dict[str, Any] | None, Iterator[Result], dict[str, Any] | None]:
-    """A wide CSV file, or its .part, as header record, results and summary; None for those its meta file lacks.
-
-    Raises: InputError: it cannot be read, is in the long layout, or a row is damaged.
-    """
-    meta: dict[str, Any] = {}
-    final = path.with_name(path.name.removesuffix(".part"))
-    for side in (meta_path(final), PartFile.part(meta_path(final))):
-        with suppress(OSError, ValueError):
-            meta = meta or json.loads(side.read_text(encoding="utf-8"))
-    if meta.get("normalised"):
-        raise InputError(f"{path.name} holds shares of the picture", why="--normalised made it", fix="the JSONL")
-    header = meta.get("header")
-    size = tuple(header["size"]) if header else (0, 0)
-    cut = path.suffix == ".part"
-    results = results_of_rows(_csv_rows(path), (size[0], size[1]), path.name, cut=cut)
-    return header, results, None if cut else meta.get("summary")
-
-
-def _csv_rows(path: Path) -> Iterator[dict[str, str]]:
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(line for line in file if line.endswith("\n"))  # the last one may be cut off
-            if tuple(reader.fieldnames or ()) not in WIDE_TABLES:
-                raise InputError(f"{path.name} is not a wide table", why="other columns", fix="--csv-layout wide")
-            yield from reader
-    except OSError as error:
-        raise InputError(f"cannot read {path.name}", why=error.strerror or str(error), fix="check the path") from error
-
-
-def results_of_rows(
-    rows: Iterator[Mapping[str, Any]], size: tuple[int, int], name: str, *, cut: bool = False
-) -> Iterator[Result]:
-    """Rows of a wide table, in order, as one result for each frame.
-
-    What a table does not hold is left at its default. With `cut` the last frame, which may lack people, is left out.
-    """
-    frame: tuple[int, float] | None = None
-    people: list[Mapping[str, Any]] = []
-    seen: set[int] = set()
-    for row in rows:
-        try:
-            key = (int(row["frame"]), float(row["pts_s"]))
-        except (ValueError, TypeError) as error:
-            raise InputError(f"{name} is damaged", why=f"a row of frame {row['frame']!r}", fix="a backup") from error
-        if frame is not None and key != frame:
-            yield _result_of_people(frame, people, size, seen)
-            people = []
-        frame = key
-        if row["det_score"] not in ("", None):
-            people.append(row)
-    if frame is not None and not cut:
-        yield _result_of_people(frame, people, size, seen)
-
-
-def _result_of_people(
-    key: tuple[int, float], people: list[Mapping[str, Any]], size: tuple[int, int], seen: set[int]
-) -> Result:
-    n = len(people)
-    values = [[row[c] for c in WIDE[3:]] for row in people]
-    table = np.array([[np.nan if v in ("", None) else float(v) for v in row] for row in values], np.float64)
-    table = table.reshape(n, len(WIDE) - 3)
-    joints = table[:, 5:].reshape(n, len(NAMES), 3)
-    errors = None
-    if n and ERRORS[0] in people[0]:
-        errors = np.array([[np.nan if row[c] in ("", None) else float(row[c]) for c in ERRORS] for row in people])
-    swapped = None
-    if n and SWAPPED[0] in people[0] and people[0][SWAPPED[0]] not in ("", None):
-        swapped = np.array([[row[c] in ("1", True) for c in SWAPPED] for row in people])
-    ids = None if any(row["id"] in ("", None) for row in people) else np.array([int(r["id"]) for r in people], np.int64)
-    new = np.array([ids is not None and int(i) not in seen for i in (ids if ids is not None else ())], bool)
-    seen.update(() if ids is None else map(int, ids))
-    box_from: list[BoxFrom] = ["detector"] * n
-    poses = Poses(
-        xy=joints[..., :2].astype(np.float32),
-        scores=None if n and np.isnan(joints[..., 2]).all() else joints[..., 2].astype(np.float32),
-        boxes=table[:, 1:5].astype(np.float32),
-        box_scores=table[:, 0].astype(np.float32),
-        ids=ids,
-        frame=key[0],
-        pts=key[1],
-        size=size,
-        box_from=box_from,
-        new=new if ids is not None else None,
-        errors=None if errors is None or np.isnan(errors).all() else errors.astype(np.float32),
-        swapped=swapped,
-    )
-    return Result(frame=key[0], pts=key[1], poses=poses, seq=key[0])

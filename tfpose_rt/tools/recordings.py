@@ -15,7 +15,8 @@ from tfpose_rt.io.jsonl import Recording
 from tfpose_rt.io.parquet import read_parquet
 from tfpose_rt.io.parts import PartFile, into_place
 from tfpose_rt.io.sinks import FORMATS, Sink, SinkOptions, check_outputs, in_the_way
-from tfpose_rt.io.tables import meta_path, read_csv
+from tfpose_rt.io.table_rows import read_csv
+from tfpose_rt.io.tables import meta_path
 from tfpose_rt.io.trc import person_paths
 from tfpose_rt.records import Result
 
