@@ -13,9 +13,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from fake_estimator import FakeEstimator
 from loopback import h264
 
-from tfpose_rt.config import SourceOptions
+from tfpose_rt.cli.live_options import header_of
+from tfpose_rt.config import RunConfig, SourceOptions
 from tfpose_rt.errors import InputError, UsageError
 from tfpose_rt.io import camera_list, cameras, live
 from tfpose_rt.io.camera_list import Camera, find_camera, pnp_cameras, profiler_cameras, sysfs_cameras
@@ -244,6 +246,36 @@ def test_probing_measures_the_rate(camera: list[tuple[int, int]]) -> None:
     assert told is not None
     assert told["size"] == [320, 240]
     assert told["fps_measured"] > 0
+
+
+class Steady(Flickering):
+    """Says 30 fps and delivers 12.5, by the times of its pictures."""
+
+    fps = 30.0  # type: ignore[assignment]
+
+    def __iter__(self) -> Iterator[Grab]:
+        start = time.monotonic()
+        for i in range(40):
+            yield Grab(start + 0.08 * i, Ready(np.zeros((48, 64, 3), np.uint8)))
+            time.sleep(0.002)
+
+
+def test_a_recordings_header_has_the_rate_that_a_camera_really_delivers() -> None:
+    made: list[Flickering] = []
+    source = LiveSource("camera", "x", [lambda: Steady(made)], SourceOptions(reconnect=0))
+    end = time.monotonic() + 20
+    while made[0].on and time.monotonic() < end:
+        time.sleep(0.01)
+    header = header_of(source, RunConfig(), FakeEstimator(), {})
+    assert header["fps"] == {"nominal": 30.0, "measured": 12.5, "variable": False}
+    source.close()
+
+
+def test_a_rate_is_not_told_by_a_picture_or_two() -> None:
+    made: list[Flickering] = []
+    source = LiveSource("camera", "x", [lambda: Flickering(made)], SourceOptions(reconnect=0))
+    assert header_of(source, RunConfig(), FakeEstimator(), {})["fps"]["measured"] is None
+    source.close()
 
 
 @pytest.mark.parametrize("options", [SourceOptions(backend="v4l3"), SourceOptions(fourcc="MJPEG")])

@@ -121,10 +121,12 @@ def open_model(run: RunConfig, size: tuple[int, int]) -> Any:
 
 
 def header_of(source: Source, run: RunConfig, model: Any, args: Mapping[str, Any]) -> dict[str, Any]:
-    """The header record of recordings of this run."""
+    """The header record of recordings of this run, with the rate at which pictures have come in so far."""
     from tfpose_rt.io.jsonl import header_of_run, now_iso
 
-    return header_of_run(source.info, run, model, args, now_iso())
+    rate = getattr(source, "rate", None)
+    detail = source.info.detail if rate is None else {**source.info.detail, "fps_measured": round(rate, 3)}
+    return header_of_run(dataclasses.replace(source.info, detail=detail), run, model, args, now_iso())
 
 
 def metrics_of(stream: Stream, model: Any) -> Metrics:

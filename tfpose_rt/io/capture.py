@@ -11,6 +11,8 @@ from typing import Any, Protocol
 from tfpose_rt.mailbox import Mailbox
 from tfpose_rt.records import Image
 
+ENOUGH = 0.5  # s of pictures that tell a rate
+
 
 @dataclass(frozen=True, slots=True)
 class Grab:
@@ -85,7 +87,16 @@ class Worker(threading.Thread):
         self.error: Exception | None = None
         self.arrived = time.monotonic()  # of the newest picture, or of the start
         self.connect = connect
+        self._times: tuple[float, float, int] | None = None  # s, of the first and the newest picture; their number
         self.start()
+
+    @property
+    def rate(self) -> float | None:
+        """Pictures a second, by the times at which they arrived; None before half a second of them is there."""
+        if self._times is None:
+            return None
+        first, last, count = self._times
+        return (count - 1) / (last - first) if last - first >= ENOUGH else None
 
     def run(self) -> None:
         """Open, read, close; every error ends up in `error`."""
@@ -96,6 +107,8 @@ class Worker(threading.Thread):
             try:
                 for grab in connection:
                     self.arrived = time.monotonic()
+                    first, _, count = self._times or (grab.t, grab.t, 0)
+                    self._times = first, grab.t, count + 1
                     if not self.box.put(grab):
                         return
                     self.arrived = time.monotonic()  # waiting for a slow reader of a recording is no silence

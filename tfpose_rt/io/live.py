@@ -86,6 +86,14 @@ class LiveSource:
         return self._captured + self._worker.box.captured
 
     @property
+    def rate(self) -> float | None:
+        """Pictures a second that really come, over this connection; None while that cannot be told yet.
+
+        It can by the time a model is loaded: pictures come in from the moment of opening on.
+        """
+        return self._worker.rate if self.live else None
+
+    @property
     def passed_over(self) -> int:
         """Of those, the ones replaced by a newer one before anybody asked."""
         return self.captured - self._handed - len(self._worker.box)
