@@ -20,7 +20,7 @@ class Stats:
 
     def __init__(self) -> None:
         self.began = time.monotonic()
-        self.frames = self.with_people = self.persons = self.gaps = self.skipped = 0
+        self.frames = self.with_people = self.persons = self.gaps = self.errors = self.skipped = 0
         self.ids: set[int] = set()
         self.totals: dict[str, float] = {}
         self.recent: dict[str, deque[float]] = {}
@@ -36,6 +36,7 @@ class Stats:
         """One result."""
         if result.gap is not None:
             self.gaps += 1
+            self.errors += result.gap.reason == "decode_error"
         if result.poses is None:
             return
         self.frames += 1
@@ -45,6 +46,17 @@ class Stats:
         self.with_people += len(result.poses) > 0
         if result.poses.ids is not None:
             self.ids.update(result.poses.ids.tolist())
+
+    def absorb(self, earlier: Stats) -> None:
+        """Add what an earlier run, which this one continues, counted."""
+        self.frames += earlier.frames
+        self.with_people += earlier.with_people
+        self.persons += earlier.persons
+        self.gaps += earlier.gaps
+        self.errors += earlier.errors
+        self.skipped += earlier.skipped
+        self.ids |= earlier.ids
+        self.last_pts = max(self.last_pts, earlier.last_pts)
 
     @property
     def wall(self) -> float:
@@ -99,14 +111,30 @@ def summary(
     wall = stats.wall
     run = getattr(stream, "run", None)  # a take of a live run is a part of it and has none
     expected = stream.info.frames if run is not None and whole(run.source) and not stream.info.live else None
-    return {
-        "complete": complete, "ended": ended, "frames": stats.frames,
+    return _record(stats, complete, ended, code) | {
         "frames_expected": expected,
+        "captured": getattr(source, "captured", stats.frames),
+        "decode_errors": errors,
+        "wall_s": round(wall, 3),
+        "fps_mean": round(stats.frames / wall, 3) if wall else None,
+        "latency_ms": stats.percentiles(stats.latency),
+        "files": list(files),
+    }
+
+
+def cut_short(stats: Stats) -> dict[str, Any]:
+    """The summary of a recording that has none, from what is in it."""
+    return _record(stats, False, "signal", 1)
+
+
+def _record(stats: Stats, complete: bool, ended: str, code: int) -> dict[str, Any]:
+    """The summary record as far as counting results tells it; its keys in the order of the format."""
+    return {
+        "complete": complete, "ended": ended, "frames": stats.frames, "frames_expected": None,
         "frames_with_people": stats.with_people, "persons": stats.persons, "ids": len(stats.ids),
-        "captured": getattr(source, "captured", stats.frames), "skipped": stats.skipped,
-        "gaps": stats.gaps, "decode_errors": errors, "duration_s": round(stats.last_pts, 6),
-        "wall_s": round(wall, 3), "fps_mean": round(stats.frames / wall, 3) if wall else None,
-        "latency_ms": stats.percentiles(stats.latency), "exit_code": code, "files": list(files),
+        "captured": stats.frames + stats.skipped, "skipped": stats.skipped, "gaps": stats.gaps,
+        "decode_errors": stats.errors, "duration_s": round(stats.last_pts, 6), "wall_s": None, "fps_mean": None,
+        "latency_ms": None, "exit_code": code, "files": [],
     }  # fmt: skip
 
 

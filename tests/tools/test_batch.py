@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from clips import small as clip
@@ -19,6 +20,7 @@ from tfpose_rt.draw import DrawStyle
 from tfpose_rt.errors import InputError, OutputError, TfposeError
 from tfpose_rt.io.jsonl import Recording
 from tfpose_rt.io.parts import SinkOptions
+from tfpose_rt.io.synthetic import pattern
 from tfpose_rt.records import Poses, Result
 from tfpose_rt.tools import batch, workers
 from tfpose_rt.tools.batch import How, Stop, check, run_batch, worst
@@ -193,6 +195,25 @@ def test_resuming_over_a_damaged_place_counts_it_once(tmp_path):
         assert two[1:-1] == one[1:-1], keep
         for key in ("frames", "gaps", "decode_errors", "ended", "exit_code", "persons", "ids"):
             assert two[-1][key] == one[-1][key], (keep, key)
+
+
+def test_a_change_of_size_is_recorded_once_however_often_a_run_is_resumed(tmp_path):
+    folder = tmp_path / "a"
+    folder.mkdir()
+    sizes = [(144, 96)] * 9 + [(176, 144)] * 15 + [(144, 96)] * 6
+    for i, size in enumerate(sizes):
+        assert cv2.imwrite(str(folder / f"{i:03}.png"), pattern(i, size))
+    run([str(folder)], tmp_path)
+    lines = (tmp_path / "a.jsonl").read_bytes().splitlines(keepends=True)
+    kinds = [record["type"] for record in records(tmp_path / "a.jsonl")]
+    changes = [i for i, kind in enumerate(kinds) if kind == "segment"]
+    assert changes == [10, 26]  # of 1 + 30 + 2 + 1 lines
+    (tmp_path / "cut").mkdir()
+    for keep in (5, 10, 11, 12, 20, 26, 27, 28, 30):  # 11 and 27: the change is there, the frame behind it is not
+        (tmp_path / "cut" / "a.jsonl.part").write_bytes(b"".join(lines[:keep]))
+        assert run([str(folder)], tmp_path / "cut", resume=True, overwrite=True)[0].exit_code == 0
+        one, two = records(tmp_path / "a.jsonl"), records(tmp_path / "cut" / "a.jsonl")
+        assert two[1:-1] == one[1:-1], keep
 
 
 PROGRAM = """

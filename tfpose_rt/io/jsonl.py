@@ -142,17 +142,16 @@ class JsonlSink:
 
     def _kept(self, last: int) -> int:
         """Bytes of an unfinished recording up to frame `last`; counts what they hold."""
-        reader, keep = Recording(PartFile.part(self.path)), 0
+        reader = Recording(PartFile.part(self.path))
         keep = reader.offset
-        for record in reader.records():
-            if record["type"] == "frame":
-                if record["frame"] > last:
+        for record in reader.records():  # a summary is there if it was killed between the last line and the renaming
+            if record["type"] in ("frame", "gap"):  # a segment or an event belongs to what is behind it
+                if record["frame" if record["type"] == "frame" else "seq_from"] > last:
                     break
+                keep = reader.offset
+            if record["type"] == "frame":
                 self.written += 1
                 self._video_frames += record.get("video_frame") is not None
-            elif record["type"] == "summary" or (record["type"] == "gap" and record["seq_from"] > last):
-                break  # a summary: killed between the last line and the renaming
-            keep = reader.offset
         return keep
 
     def write(self, result: Result) -> None:

@@ -19,7 +19,7 @@ from tfpose_rt.io.sources import open_source
 from tfpose_rt.io.urls import mask_text
 from tfpose_rt.io.video import constant_rate
 from tfpose_rt.pipeline import CHUNK, Stream
-from tfpose_rt.records import Image, Poses, Result, StreamInfo
+from tfpose_rt.records import Image, Poses, Result, Segment, StreamInfo
 from tfpose_rt.stats import Stats, require_frames, summary, whole
 from tfpose_rt.tools import resume as unfinished
 from tfpose_rt.tools.outputs import Job
@@ -153,23 +153,19 @@ def run_job(job: Job, estimator: Callable[[], Any], run: RunConfig, how: How, wa
     source = open_source(job.source, replace(run.source, skip_to=(last + 1) // CHUNK * CHUNK))
     try:
         model = estimator()
-        earlier_run = _Tally(() if earlier is None else earlier.results())
-        stream = Stream(source, model, run, replay=earlier_run.poses(), after=last)
+        before = _Before(earlier, source.info)
+        stream = Stream(source, model, run, replay=before.poses(), after=last)
     except BaseException:
         source.close()
         raise
     expected = source.info.frames if whole(run.source) else None
-    watcher.started(job, replace(source.info, frames=expected), earlier_run.stats.frames)
+    watcher.started(job, replace(source.info, frames=expected), before.stats.frames)
     sinks: list[Sink] = []
-    repeated = 0  # gaps that the earlier run has recorded already
     try:
         with stream:
             ended = code = None
             try:
-                for result in stream:
-                    if result.gap is not None and result.gap.seq_from <= last:
-                        repeated += 1
-                        continue
+                for result in before.fresh(stream):
                     sinks = sinks or _open_sinks(job, source.info, model, run, how, earlier)
                     for sink in sinks:
                         sink.write(result)
@@ -179,13 +175,13 @@ def run_job(job: Job, estimator: Callable[[], Any], run: RunConfig, how: How, wa
             except Stop:
                 ended = "user"
             fresh, rate = stream.stats.frames, stream.stats.frames / max(stream.stats.wall, 1e-9)
-            earlier_run.merge_into(stream.stats, repeated)
+            stream.stats.absorb(before.stats)
             if ended is None:
                 require_frames(stream)
             sinks = sinks or _open_sinks(job, source.info, model, run, how, earlier)
             record = summary(
                 stream, ended=ended, exit_code=code, files=[path.name for path in job.paths],
-                more_errors=earlier_run.errors - repeated,
+                more_errors=before.stats.errors,
             ) | {"fps_mean": round(rate, 3)}  # fmt: skip
             for sink in sinks:
                 sink.close(record)
@@ -219,30 +215,45 @@ def _stopped(outcome: Outcome) -> bool:
     return outcome.summary is not None and outcome.summary["ended"] in ("signal", "user")
 
 
-class _Tally:
-    """Counts what an earlier run recorded, on its way into the tracker."""
+class _Before:
+    """What an earlier run recorded: counted on its way into the tracker, and known again where it is read twice.
 
-    def __init__(self, results: Iterable[Result]) -> None:
-        self._results = results
-        self.stats, self.errors = Stats(), 0
+    Args:
+        earlier: what is left of it; None for a run from the start.
+        info: of the source.
+    """
+
+    def __init__(self, earlier: unfinished.Unfinished | None, info: StreamInfo) -> None:
+        self._earlier, self._info = earlier, info  # with the size that was recorded last
+        self.stats = Stats()
 
     def poses(self) -> Iterator[Poses]:
         """The people of every recorded frame."""
-        for result in self._results:
+        for result in () if self._earlier is None else self._earlier.results():
             self.stats.count(result)
-            self.errors += result.gap is not None and result.gap.reason == "decode_error"
+            if result.segment is not None:
+                self._info = replace(self._info, size=result.segment.size)
             if result.poses is not None:
                 yield result.poses
 
-    def merge_into(self, stats: Stats, repeated: int) -> None:
-        """Add it to what this run did; `repeated` gaps were met by both."""
-        stats.frames += self.stats.frames
-        stats.with_people += self.stats.with_people
-        stats.persons += self.stats.persons
-        stats.gaps += self.stats.gaps - repeated
-        stats.skipped += self.stats.skipped
-        stats.ids |= self.stats.ids
-        stats.last_pts = max(stats.last_pts, self.stats.last_pts)
+    def fresh(self, stream: Iterable[Result]) -> Iterator[Result]:
+        """The results of the run that goes on: no gap and no change of size is recorded twice, and none is missing."""
+        if self._earlier is None:
+            yield from stream
+            return
+        caught_up = False
+        for result in stream:
+            if result.gap is not None and result.gap.seq_from <= self._earlier.resume.last:
+                self.stats.gaps -= 1  # the stream counts it, too
+                self.stats.errors -= result.gap.reason == "decode_error"
+                continue
+            if not caught_up and result.segment is not None:
+                continue  # seen from where reading began again, not from the last frame recorded
+            if not caught_up and result.poses is not None:
+                caught_up = True
+                if result.poses.size != self._info.size:
+                    yield Result(segment=Segment(size=result.poses.size, fps=self._info.fps))
+            yield result
 
 
 def _open_sinks(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from tfpose_rt.io.table_rows import read_csv
 from tfpose_rt.io.tables import meta_path
 from tfpose_rt.io.trc import person_paths
 from tfpose_rt.records import Result
+from tfpose_rt.stats import Stats, cut_short
 
 log = logging.getLogger(__name__)
 WEIGHTS = (".safetensors", ".pt", ".pth", ".onnx")
@@ -132,7 +133,7 @@ def _fill(
     strict: bool,
 ) -> list[Sink]:  # fmt: skip
     """Write and complete every output; none stays behind half-written."""
-    tally = _Tally()
+    counted = Stats()
     sinks: list[Sink] = []
     try:
         for target, name in outputs:
@@ -140,14 +141,14 @@ def _fill(
         for result in source.results:
             if strict and result.gap is not None:
                 raise PartialError(f"{path.name} has gaps", why=f"{result.gap.reason} at {result.gap.t_start} s")
-            tally.add(result)
+            counted.count(result)
             for sink in sinks:
                 sink.write(result)
         if source.summary is None:
             if strict:
                 raise PartialError(f"{path.name} was cut short", why="it has no summary", fix="video --resume")
-            log.warning("%s was cut short: it has no summary; %d frames are in it", path.name, tally.frames)
-        summary = {k: v for k, v in (source.summary or tally.summary()).items() if k != "type"}
+            log.warning("%s was cut short: it has no summary; %d frames are in it", path.name, counted.frames)
+        summary = {k: v for k, v in (source.summary or cut_short(counted)).items() if k != "type"}
         for sink in sinks:
             sink.close(summary | {"files": [p.name for p, _ in outputs]})
     except BaseException:
@@ -155,32 +156,3 @@ def _fill(
             sink.discard()
         raise
     return sinks
-
-
-class _Tally:
-    """Counts for a summary that the source does not have."""
-
-    def __init__(self) -> None:
-        self.frames = self.with_people = self.persons = self.gaps = self.errors = self.skipped = 0
-        self.ids: set[int] = set()
-        self.last = 0.0
-
-    def add(self, result: Result) -> None:
-        self.gaps += result.gap is not None
-        self.errors += result.gap is not None and result.gap.reason == "decode_error"
-        if result.poses is None:
-            return
-        self.frames, self.last = self.frames + 1, result.pts
-        self.skipped += result.skipped
-        self.persons += len(result.poses)
-        self.with_people += len(result.poses) > 0
-        self.ids.update(() if result.poses.ids is None else result.poses.ids.tolist())
-
-    def summary(self) -> Mapping[str, Any]:
-        return {
-            "complete": False, "ended": "signal", "frames": self.frames, "frames_expected": None,
-            "frames_with_people": self.with_people, "persons": self.persons, "ids": len(self.ids),
-            "captured": self.frames + self.skipped, "skipped": self.skipped, "gaps": self.gaps,
-            "decode_errors": self.errors, "duration_s": round(self.last, 6), "wall_s": None, "fps_mean": None,
-            "latency_ms": None, "exit_code": 1, "files": [],
-        }  # fmt: skip

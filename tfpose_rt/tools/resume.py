@@ -32,12 +32,16 @@ class Unfinished:
     resume: Resume
 
     def results(self) -> Iterator[Result]:
-        """What is kept, from the first frame to the last; gaps in between included."""
+        """What is kept, from the first frame to the last; gaps and changes of size in between included."""
+        between: list[Result] = []  # belongs to the frame or gap behind it
         for result in open_poses(self.base).results:
-            index = result.gap.seq_from if result.gap is not None else result.frame
-            if index > self.resume.last:
+            if result.gap is None and result.poses is None:
+                between.append(result)
+                continue
+            if (result.gap.seq_from if result.gap is not None else result.frame) > self.resume.last:
                 return
-            yield result
+            yield from (*between, result)
+            between = []
 
 
 def find(job: Job) -> Unfinished | None:
