@@ -119,15 +119,15 @@ def check_outputs(
         UsageError: the same name twice.
     """
     seen: set[Path] = set()
+    known = _identities(inputs)
     for path in (Path(p) for p in paths if str(p) != "-"):
         real = path.resolve()
         if real in seen:
             raise UsageError(f"{path} is given twice", why="two outputs cannot share a file", fix="two names")
         seen.add(real)
-        part, grows = PartFile.part(path), in_the_way(path, inputs)
-        for final in [*finals(path), *(() if aside else grows)]:
-            if any(_same(final, Path(source)) for source in inputs):
-                raise OutputError(f"{final} is the input", why="it would be overwritten", fix="another name")
+        part, grows = PartFile.part(path), _grows_in(path, known)
+        if (grows and not aside) or _identities(finals(path)) & known:
+            raise OutputError(f"{path} is the input", why="it would be overwritten", fix="another name")
         _check_place(path)
         for final in finals(path):
             if final.exists() and not overwrite:
@@ -136,18 +136,23 @@ def check_outputs(
             raise OutputError(f"{part} exists", why="a run was cut short there", fix="--resume or --overwrite")
 
 
-def in_the_way(path: Path, inputs: Sequence[Path | str]) -> list[Path]:
-    """Those of the files that `path` is written in until it is complete that are one of `inputs`."""
-    parts = [PartFile.part(final) for final in finals(path)]
-    return [part for part in parts if any(_same(part, Path(source)) for source in inputs)]
+def in_the_way(path: Path, inputs: Sequence[Path | str]) -> bool:
+    """Whether a file that `path` is written in until it is complete is one of `inputs`."""
+    return _grows_in(path, _identities(inputs))
 
 
-def _same(path: Path, other: Path) -> bool:
-    """Whether two names lead to one file: by links of either kind, or on a disk that ignores case."""
-    try:
-        return path.samefile(other)
-    except OSError:  # one of them does not exist, and so nothing can be lost
-        return False
+def _grows_in(path: Path, known: set[tuple[int, int]]) -> bool:
+    return bool(_identities([PartFile.part(final) for final in finals(path)]) & known)
+
+
+def _identities(paths: Sequence[Path | str]) -> set[tuple[int, int]]:
+    """What tells those files apart that exist: one file may have several names, by links or where case is ignored."""
+    found = set()
+    for path in paths:
+        with suppress(OSError, ValueError):  # ValueError: a source that cannot be a path
+            about = Path(path).stat()
+            found.add((about.st_dev, about.st_ino))
+    return found
 
 
 def finals(path: Path) -> list[Path]:
