@@ -225,7 +225,6 @@ import sys
 sys.path[:0] = [{tools!r}, {io!r}]
 import tfpose_rt.estimator, tfpose_rt.cli.watch
 from fake_estimator import FakeEstimator
-from loopback import free_port
 tfpose_rt.estimator.PoseEstimator = lambda run: FakeEstimator(run, seconds=0.05)
 tfpose_rt.cli.watch.estimator_rows = lambda _: {{}}
 sys.argv = ["tfpose-rt", "video", "a.mp4", "-o", "a.jsonl", "--save-video", "a.mkv"]
