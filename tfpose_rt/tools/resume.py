@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tfpose_rt.errors import OutputError, TfposeError
+from tfpose_rt.io.jsonl import Recording
 from tfpose_rt.io.openpose import OpenPoseSink
 from tfpose_rt.io.parts import PartFile, Resume
 from tfpose_rt.io.tables import CsvSink
@@ -16,6 +17,7 @@ from tfpose_rt.tools.outputs import Job
 from tfpose_rt.tools.recordings import open_poses
 
 SPOOLED = ("jsonl", "parquet", "coco", "trc")  # formats whose .part is a recording
+Frames = list[tuple[int, float]]  # number and time, s
 AGAIN = 5.0  # s of the source that are done again rather than refused, where a file was cut off before its first frame
 
 
@@ -57,11 +59,11 @@ def find(job: Job) -> Unfinished | None:
     missing = [part for part in parts if not part.exists()]
     if missing:
         raise _refusal(job, f"{missing[0].name} is gone")
-    spooled = {part: _frames(job, part) for part, _, name in data if name in SPOOLED}
+    spooled = {part: _frames(job, part, _recorded) for part, _, name in data if name in SPOOLED}
     base = next(iter(spooled), None) or next((part for part, _, name in data if name == "csv"), None)
     if base is None:
         raise _refusal(job, "no .jsonl or .csv holds its people")
-    frames = spooled[base] if base in spooled else _frames(job, base)
+    frames = spooled[base] if base in spooled else _frames(job, base, _tabled)
     counts = {part: len(found) for part, found in spooled.items()}
     for part, path, name in data:
         if part not in counts:
@@ -78,15 +80,26 @@ def find(job: Job) -> Unfinished | None:
     return None
 
 
-def _frames(job: Job, part: Path) -> list[tuple[int, float]]:
-    """Number and time of every frame in an unfinished recording or table; none before its first line is whole."""
+def _frames(job: Job, part: Path, read: Callable[[Path], Frames]) -> Frames:
+    """Every frame in an unfinished recording or table; none before its first line is whole."""
     with part.open("rb") as file:
         if not file.readline().endswith(b"\n"):  # killed before it was flushed
             return []
     try:
-        return [(r.frame, r.pts) for r in open_poses(part).results if r.poses is not None]
+        return read(part)
     except TfposeError as error:
         raise _refusal(job, f"{error.what}: {error.why}") from error
+    except (KeyError, TypeError) as error:
+        raise _refusal(job, f"{part.name} is damaged") from error
+
+
+def _recorded(part: Path) -> Frames:
+    """By its lines alone: making arrays of all of them takes many times as long."""
+    return [(r["frame"], r["pts"]) for r in Recording(part).records() if r["type"] == "frame"]
+
+
+def _tabled(part: Path) -> Frames:
+    return [(r.frame, r.pts) for r in open_poses(part).results if r.poses is not None]
 
 
 def _last_frame(job: Job, part: Path, path: Path, name: str) -> int | None:
