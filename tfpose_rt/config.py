@@ -160,7 +160,7 @@ class RunConfig(Config):
     roi: tuple[int, int, int, int] | None = None
     mirror: bool = False  # display only
     threads: int = 0  # 0 = physical cores
-    seed: int = 0
+    seed: int = 0  # noted in the header; nothing in a run is random
     background: str = "frame"  # frame | black | blur-people
     full_precision: bool = False
     source: SourceOptions = field(default_factory=SourceOptions)

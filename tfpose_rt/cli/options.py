@@ -86,7 +86,7 @@ Rotate = Annotated[str, _option(INPUT, "--rotate", help="auto, 0, 90, 180 or 270
 Mirror = Annotated[bool, _option(DISPLAY, "--mirror/--no-mirror", help="Mirror the display; files are unchanged.")]
 Background = Annotated[str, _option(DISPLAY, "--background", help="frame, black or blur-people.")]
 Threads = Annotated[int, _option(RUN, "--threads", help="CPU threads; 0 = all cores.")]
-Seed = Annotated[int, _option(RUN, "--seed", help="Seed of anything random.")]
+Seed = Annotated[int, _option(RUN, "--seed", help="Noted in the header; a run itself draws nothing at random.")]
 FullPrecision = Annotated[bool, _option(OUTPUT, "--full-precision", help="All digits instead of 2 decimals px.")]
 Overwrite = Annotated[bool, _option(OUTPUT, "--overwrite", "-y", help="Replace files that exist.")]
 ConfigFile = Annotated[
