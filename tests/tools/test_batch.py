@@ -1,5 +1,6 @@
 """Jobs over files: every frame once, nothing lost when a run is killed, and the same records when it is resumed."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -206,10 +207,12 @@ def test_who_is_remembered_but_not_found_is_blurred_in_saved_videos():
     image = np.random.default_rng(0).integers(0, 255, (96, 144, 3), np.uint8)
     nobody = Poses(xy=np.zeros((0, 17, 2), np.float32), scores=None, boxes=np.zeros((0, 4), np.float32),
                    box_scores=np.zeros(0, np.float32), size=SIZE)  # fmt: skip
-    result = Result(image=image, poses=nobody, hidden=np.array([[20, 10, 60, 80]], np.float32))
+    result = Result(image=image, poses=nobody, hidden=np.array([[20, 10, 60, 80]], np.float32), searched=True)
     drawn = batch._drawn(result, DrawStyle(background="blur-people"))
     assert np.abs(drawn[20:70, 25:55].astype(int) - image[20:70, 25:55]).mean() > 20
     np.testing.assert_array_equal(drawn[:, 110:], image[:, 110:])
+    unsearched = batch._drawn(dataclasses.replace(result, searched=False), DrawStyle(background="blur-people"))
+    assert np.abs(unsearched[20:70, 115:140].astype(int) - image[20:70, 115:140]).mean() > 20
 
 
 def test_a_full_disk_is_an_output_error_and_what_is_there_can_be_resumed(tmp_path):

@@ -291,4 +291,4 @@ def _open_sinks(
 
 def _drawn(result: Result, style: DrawStyle) -> Image:
     assert result.image is not None
-    return result.image if result.poses is None else draw(result.image, result.poses, style, hide=result.hidden)
+    return result.image if result.poses is None else draw(result.image, result.poses, style, hide=result.cover)
