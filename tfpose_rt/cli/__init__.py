@@ -40,9 +40,9 @@ app = typer.Typer(
 
 def _version(value: bool) -> None:
     if value:
-        from importlib.metadata import version
+        from tfpose_rt.io.jsonl import tool_version
 
-        typer.echo(f"tfpose-rt {version('tfpose-rt')}")
+        typer.echo(f"tfpose-rt {tool_version()}")
         raise typer.Exit
 
 

@@ -50,13 +50,14 @@ def convert(
     quiet: Quiet = False,
 ) -> None:
     """Turn a recording into other file formats."""
-    from tfpose_rt.cli.show import say
+    from tfpose_rt.cli.show import say, show_log
     from tfpose_rt.errors import UsageError
     from tfpose_rt.io.parts import SinkOptions
     from tfpose_rt.io.sinks import finals
     from tfpose_rt.tools.outputs import folders, plan
     from tfpose_rt.tools.recordings import convert as run
 
+    show_log(0, quiet)
     for flag, value, known in (("--csv-layout", csv_layout, ("wide", "long")), ("--fill", fill, ("none", "nan")),
                                ("--field", field, ("raw", "smooth"))):  # fmt: skip
         if value not in known:
@@ -72,7 +73,7 @@ def convert(
         made = run(recording, jobs[0].data, options, overwrite=overwrite, strict=strict)
     for path, count in made:
         for file in finals(path):
-            if not quiet and file.exists():
+            if file.exists():
                 say(f"wrote {file} ({count} frames)")
 
 

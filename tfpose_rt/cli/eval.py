@@ -49,10 +49,12 @@ def evaluate(
     report = examine(data, run, ann=ann, boxes=boxes, batch=batch, flip=flip_test, limit=limit, held_out=held_out)
     if dump is not None:
         dump.write_text(json.dumps(report.results), encoding="utf-8")
+        say(f"wrote {dump} ({len(report.results)} people)")
     if plot is not None:
         from tfpose_rt.training.plots import reliability_plot
 
         reliability_plot(report.reliability, plot, title=f"{report.facts['model']} on {data.name}")
+        say(f"wrote {plot}")
     figures: dict[str, Any] = report.figures
     if as_json:
         typer.echo(json.dumps({**report.facts, **figures, "reliability": report.reliability_rows()}))

@@ -48,7 +48,7 @@ def explain(
     quiet: Quiet = False,
 ) -> None:
     """Show how the model found one person: box, crop, each decoder layer's points and where it looked; moves in px."""
-    from tfpose_rt.cli.show import say
+    from tfpose_rt.cli.show import say, show_log
     from tfpose_rt.config import RunConfig
     from tfpose_rt.io.sinks import check_outputs
     from tfpose_rt.tools.explain import explain as run
@@ -57,6 +57,7 @@ def explain(
     from tfpose_rt.tools.plot import check_suffix
     from tfpose_rt.training.plots import blank, save
 
+    show_log(0, quiet)
     chosen = joint_of(joint)
     target = out or Path(figure_name(source))
     check_suffix(target)
@@ -69,5 +70,4 @@ def explain(
     layers = layers_of(layer, len(seen.looks))
     save(draw(seen, chosen, layers), target)
     typer.echo(table(seen, chosen))
-    if not quiet:
-        say(f"wrote {target}")
+    say(f"wrote {target}")

@@ -133,7 +133,7 @@ def metrics_of(stream: Stream, model: Any) -> Metrics:
     """The figures of a run."""
     from tfpose_rt.live.metrics import Metrics
 
-    return Metrics(stream, str(model.device), model.kernel, stream.run.kernel)
+    return Metrics(stream, str(model.device), model.kernel, stream.run.kernel, model.engine)
 
 
 def outputs(out: Sequence[Path], record: Path | None, what: str) -> list[Path]:

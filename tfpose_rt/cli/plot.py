@@ -38,7 +38,7 @@ def plot(
     quiet: Quiet = False,
 ) -> None:
     """Draw a recording: paths, positions, speeds, angles, scores, gaps or timing. Gaps are shaded, never bridged."""
-    from tfpose_rt.cli.show import say
+    from tfpose_rt.cli.show import say, show_log
     from tfpose_rt.errors import UsageError
     from tfpose_rt.io.sinks import check_outputs
     from tfpose_rt.tools.motion import read_motion
@@ -46,6 +46,7 @@ def plot(
     from tfpose_rt.tools.plot import plot as draw
     from tfpose_rt.training.plots import save
 
+    show_log(0, quiet)
     if field not in ("raw", "smooth"):
         raise UsageError(f"--field {field}", why="unknown", fix="raw or smooth")
     if not 0 <= kpt_thr <= 1:
@@ -59,8 +60,7 @@ def plot(
     made = draw(read_motion(recording, field=field), what, ids=ids, joints=joints, threshold=kpt_thr, field=field)
     if target:
         save(made, target)
-        if not quiet:
-            say(f"wrote {target}")
+        say(f"wrote {target}")
     if show:
         _show(made, recording.name)
 

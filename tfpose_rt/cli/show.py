@@ -27,7 +27,7 @@ def console() -> Console:
 
 def say(text: str, style: str | None = None) -> None:
     """One plain line; markup and control characters in names are shown, not obeyed."""
-    console().print("".join(c if c.isprintable() else "?" for c in text), markup=False, style=style)
+    console().print("".join(c if c.isprintable() else "?" for c in text), markup=False, emoji=False, style=style)
 
 
 def print_error(error: TfposeError) -> None:

@@ -64,7 +64,7 @@ def format_of(path: Path, format: str | None = None) -> str:
         return "jsonl"
     found = SINKS.get(path.suffix.lower())
     if found is None:
-        hint = "--save-video for a video" if path.suffix.lower() in VIDEO_SUFFIXES else ", ".join(SINKS)
+        hint = "--save-video for a video" if path.suffix.lower() in VIDEO_SUFFIXES else ", ".join(filter(None, SINKS))
         raise UsageError(f"cannot tell the format of {path.name}", why=f"suffix {path.suffix!r} has none", fix=hint)
     return found
 

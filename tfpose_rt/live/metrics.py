@@ -30,10 +30,18 @@ class Metrics:
         device: where the model runs, such as "cuda".
         kernel: the attention path in use.
         asked: the attention path asked for: red in the picture when another one runs.
+        engine: what runs the networks; told in place of the kernel where it is not torch.
     """
 
-    def __init__(self, stream: Stream, device: str = "cpu", kernel: str = "torch", asked: str = "auto") -> None:
-        self._stream, self._device, self._kernel = stream, device, kernel
+    def __init__(
+        self,
+        stream: Stream,
+        device: str = "cpu",
+        kernel: str = "torch",
+        asked: str = "auto",
+        engine: str = "torch",
+    ) -> None:
+        self._stream, self._device, self._kernel, self._engine = stream, device, kernel, engine
         self._surprise = asked not in ("auto", kernel)
         self._shown: deque[float] = deque(maxlen=SPAN)  # s, monotonic
         self._done: deque[float] = deque(maxlen=SPAN)
@@ -91,7 +99,8 @@ class Metrics:
         _, p95 = self.percentiles()
         latency = f" · {self._latency[-1]:.0f} ms" if self._latency else ""
         people = f"{self.people} {'person' if self.people == 1 else 'people'}"
-        text = f"{self.fps:.1f} fps{latency} · {people} · {self._device} {self._kernel}"
+        runs = self._kernel if self._engine == "torch" else self._engine
+        text = f"{self.fps:.1f} fps{latency} · {people} · {self._device} {runs}"
         return text, RED if p95 > SLOW_MS or self._surprise else WHITE
 
     def full(self) -> list[tuple[str, Colour]]:
@@ -136,6 +145,7 @@ class Metrics:
             "reconnects": self.reconnects,
             "device": self._device,
             "kernel": self._kernel,
+            "engine": self._engine,
             "state": getattr(self._stream.source, "state", "connected"),
             "memory_mib": round(self.memory_mib(), 1),
         }
