@@ -40,6 +40,18 @@ def pack(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(autouse=True)
+def plain_logging():
+    """Each test begins with the library's logger as an import leaves it: commands give it a handler and keep it."""
+    import logging
+
+    logger = logging.getLogger("tfpose_rt")
+    before = logger.level, logger.propagate, list(logger.handlers)
+    yield
+    logger.setLevel(before[0])
+    logger.propagate, logger.handlers[:] = before[1:]
+
+
 @pytest.fixture
 def tiny_trunk(monkeypatch):
     """The name of a trunk of five convolutions, for tests of what goes on around one: a resnet18 is vast beside it."""

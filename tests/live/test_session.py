@@ -371,7 +371,7 @@ def test_the_background_key_has_everybody_looked_for(tmp_path: Path) -> None:
     live.run()
     assert live.view.style.background == "blur-people"
     assert not seen[0]
-    assert all(seen[-10:])
+    assert all(seen[seen.index(True) :])  # from the key on, whenever the machine got round to it
     froms = [p["box_from"] for r in records(tmp_path / "a.jsonl") if r["type"] == "frame" for p in r["persons"]]
     assert froms.count("tracker") > len(froms) / 2  # what files hold does not hang on the background
 

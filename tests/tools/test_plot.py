@@ -305,7 +305,7 @@ def test_svg_is_svg(tmp_path, monkeypatch, capsys):
     walk(tmp_path / "r.jsonl")
     assert call(monkeypatch, capsys, tmp_path / "r.jsonl", "-o", tmp_path / "f.svg", "--joints", "nose", "-q") == (
         0,
-        "",
+        f"wrote {tmp_path / 'f.svg'}\n",
     )
     assert "<svg" in (tmp_path / "f.svg").read_text()
 
