@@ -7,7 +7,6 @@ missing have a row of their own, so that nothing drawn from these arrays can bri
 from __future__ import annotations
 
 import difflib
-import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +18,7 @@ import numpy.typing as npt
 from tfpose_rt.errors import InputError, UsageError
 from tfpose_rt.records import Gap, Poses, Result
 from tfpose_rt.skeleton import INDEX, NAMES
-from tfpose_rt.tools.recordings import open_poses
-
-log = logging.getLogger(__name__)
+from tfpose_rt.tools.recordings import open_poses, tell_cut_short
 
 Array = npt.NDArray[np.float64]
 
@@ -107,7 +104,7 @@ def read_motion(path: Path, *, field: str = "raw") -> Motion:
     times = _times(rows)
     read = [row if isinstance(row, Result) else Result(frame=-1) for row in rows]
     if source.summary is None:
-        log.warning("%s was cut short: it has no summary; %d frames are in it", path.name, len(times))
+        tell_cut_short(path, sum(isinstance(row, Result) for row in rows))
     people, unnamed = _people([r.poses if r.frame >= 0 else None for r in read], field)
     return Motion(
         name=path.name, header=source.header, pts=times, frames=np.array([r.frame for r in read]),

@@ -73,6 +73,11 @@ def _noting_summary(recording: Recording, source: Source) -> Iterator[Result]:
     source.summary = recording.summary
 
 
+def tell_cut_short(path: Path, frames: int) -> None:
+    """Warn of a recording without a summary."""
+    log.warning("%s was cut short: it has no summary; %d frames are in it", path.name, frames)
+
+
 def convert(
     path: Path,
     outputs: Sequence[tuple[Path, str]],
@@ -147,7 +152,7 @@ def _fill(
         if source.summary is None:
             if strict:
                 raise PartialError(f"{path.name} was cut short", why="it has no summary", fix="video --resume")
-            log.warning("%s was cut short: it has no summary; %d frames are in it", path.name, counted.frames)
+            tell_cut_short(path, counted.frames)
         summary = {k: v for k, v in (source.summary or cut_short(counted)).items() if k != "type"}
         for sink in sinks:
             sink.close(summary | {"files": [p.name for p, _ in outputs]})
