@@ -181,10 +181,11 @@ class AugmentConfig(Config):
     erase: float = 0.3
     colour: float = 0.8
     degrade: float = 0.15  # blur or low resolution
+    crowd: float = 0.0  # share of people with somebody else of the batch before them
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        for name in ("rotate", "tumble", "flip", "half_body", "cut", "erase", "colour", "degrade"):
+        for name in ("rotate", "tumble", "flip", "half_body", "cut", "erase", "colour", "degrade", "crowd"):
             share = getattr(self, name)
             if not 0 <= share <= 1:
                 raise UsageError(f"{name} = {share}", why="a share of the crops, 0 to 1", fix=f"{name} = 0.5")

@@ -158,6 +158,19 @@ def test_another_models_label_is_doubted_only_when_it_is_far():
     assert teach([before], Finder(score=0.5))[1].softened == {"set": 0}  # nor by a teacher in doubt
 
 
+def test_another_models_label_meets_the_teacher_half_way_where_they_agree():
+    """OKS 0.5 at a shoulder, 2544 square px: sqrt(2 ln 2 x 2544) x 2 x 0.079 = 9.4 px. A person's never moves."""
+    near, off = (LEFT_AT[0], LEFT_AT[1] + 8), (RIGHT_AT[0] - 11, RIGHT_AT[1])
+    before = person([(LEFT, near, 0.8), (RIGHT, off, 0.8), (NOSE, (NOSE_AT[0] + 2, NOSE_AT[1]), 1)])
+    (out,), change = teach([before], Finder())
+    np.testing.assert_allclose(out.xy[LEFT], (LEFT_AT[0], LEFT_AT[1] + 4), atol=0.5)
+    np.testing.assert_array_equal(out.xy[[RIGHT, NOSE]], before.xy[[RIGHT, NOSE]])
+    np.testing.assert_array_equal(out.weight, before.weight)
+    assert change.softened == {"set": 0}
+    (out,), _ = teach([before], Finder(score=0.5))  # nor by a teacher in doubt
+    np.testing.assert_array_equal(out.xy, before.xy)
+
+
 def test_wholly_unlabelled_people():
     """One whom the teacher knows comes in; one it knows nothing of, and a held-out one, are left out."""
     strange = replace(person(), read=lambda: np.zeros((160, 200, 3), np.uint8))

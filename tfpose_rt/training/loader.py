@@ -18,6 +18,7 @@ from torch import Tensor
 from tfpose_rt.config import TrainConfig, per_source
 from tfpose_rt.errors import DeviceError
 from tfpose_rt.training.augment import Dice, Variations, vary
+from tfpose_rt.training.crowd import crowd
 from tfpose_rt.training.data import Sample
 from tfpose_rt.training.host_crops import crop
 from tfpose_rt.training.pictures import Pictures, free_memory
@@ -98,10 +99,15 @@ class Loader:
         epoch, chosen = self.indices(step)
         if self.pictures is None:
             parts = [self._cut(epoch, step, chosen[i : i + CHUNK]) for i in range(0, len(chosen), CHUNK)]
-            return Batch(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
-        varied = self._vary(epoch, step, chosen, self.pictures.sides[chosen])
-        images, labels = self.pictures.crops(chosen, varied, self.config.model.size)
-        return Batch(images, **labels)
+            batch = Batch(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+        else:
+            varied = self._vary(epoch, step, chosen, self.pictures.sides[chosen])
+            images, labels = self.pictures.crops(chosen, varied, self.config.model.size)
+            batch = Batch(images, **labels)
+        if not (share := self.config.augment.crowd):
+            return batch
+        dice = Generator(Philox(key=[self.config.seed, epoch], counter=[1, step, self.rank, 0]))
+        return replace(batch, images=crowd(batch.images, batch.xy, batch.weight, share, dice))
 
     def _vary(self, epoch: int, step: int, chosen: Sequence[int], sides: npt.ArrayLike) -> Variations:
         """What is done to the samples of a step, from a generator for each of them."""

@@ -1,4 +1,4 @@
-"""A teacher's answers as labels: joints nobody labelled, and doubt about labels that another model made.
+"""A teacher's answers as labels: joints nobody labelled, a mean with what another model labelled, or doubt about it.
 
 teach() is a pure step on the samples before training: the same samples and teacher give the same labels, which is what
 makes a resumed run equal one left alone. Held-out people are neither asked about nor changed.
@@ -84,9 +84,10 @@ def teach(
     """Labels for unknown joints where the teacher is sure, and less weight for other models' labels it contradicts.
 
     A joint of weight 0 gets the teacher's place with weight score x share. A label of a weight between 0 and 1 is
-    another model's: where it lies far from a place the teacher is sure of, its weight is multiplied by 1 - score, the
-    chance left to it, since a score is the chance that the truth lies within tolerance of the teacher's place. Labels
-    of weight 1 are people's and stay as they are. People without any label in the end are left out.
+    another model's: within tolerance of a place the teacher is sure of it moves half way there, since two models err
+    apart; far from it, its weight is multiplied by 1 - score, the chance left to it, since a score is the chance that
+    the truth lies within tolerance of the teacher's place. Labels of weight 1 are people's and stay as they are. People
+    without any label in the end are left out.
 
     Args:
         samples: all people, those without a labelled joint included (`load(..., unlabelled=K)`).
@@ -166,10 +167,12 @@ def relabel(
     """One person after the teacher's opinion (xy (K, 2), scores (K,), sure (K,)), joints added, labels softened."""
     new = (sample.weight == 0) & sure
     modelled = (sample.weight > 0) & (sample.weight < 1)
-    doubted = modelled & sure & (skeleton.oks(xy, sample.xy, sample.area) < FAR)
+    alike = skeleton.oks(xy, sample.xy, sample.area)
+    doubted, shared = modelled & sure & (alike < FAR), modelled & sure & (alike > AGREE)
     weight = np.where(new, scores * np.float32(share), sample.weight)
     weight = np.where(doubted, sample.weight * (1 - scores), weight)
     place = np.where(new[:, None], xy, sample.xy)
+    place = np.where(shared[:, None], (xy + sample.xy) / 2, place)
     after = replace(sample, xy=place.astype(np.float32), weight=weight.astype(np.float32))
     return after, int(new.sum()), int(doubted.sum())
 
