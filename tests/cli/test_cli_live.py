@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -65,6 +66,14 @@ def test_an_address_that_is_refused_is_code_3_without_its_password(tmp_path: Pat
         (["-o", "missing/a.jsonl"], 4, "missing"),
         (["-o", "there.jsonl"], 4, "--overwrite"),
         (["--record", "there.mkv"], 4, "--overwrite"),
+        (["--record", "a.txt"], 2, "try: --record a.mkv"),
+        (["--record", "a.avi"], 2, "no video has the suffix .avi"),
+        (["--record", "a.jsonl"], 2, "no video has the suffix .jsonl"),
+        (["--record", "nowhere"], 2, "neither a folder nor"),
+        (["--record", ".mkv"], 2, "neither a folder nor"),
+        (["--record", "missing/a.mkv"], 4, "no folder missing"),
+        (["--record", "a.mkv", "-o", "a.mkv"], 2, "try: --record a.mkv"),
+        (["-o", "a.xlsx"], 2, ".jsonl, .csv"),
         (["--record", "new.mkv", "--record-what", "both"], 4, "new_clean.mkv"),
         (["--display", "window"], 6, "no screen"),
     ],
@@ -81,6 +90,33 @@ def test_what_makes_no_sense_is_said_before_anything_is_opened(
     assert (error.exit_code if isinstance(error, TfposeError) else done.exit_code) == code
     assert words in f"{error} {done.output}"
     assert {p.read_text() for p in tmp_path.iterdir()} == {"mine"}
+
+
+@pytest.mark.parametrize("words", [["-o", "clip.csv"], ["--record", "clip.mkv"]])
+def test_nothing_is_written_over_what_is_played(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(words[1]).write_text("mine")
+    error = CliRunner().invoke(app, ["webcam", words[1], *words, "--overwrite"]).exception
+    assert isinstance(error, OutputError)
+    assert "is the input" in str(error)
+    assert Path(words[1]).read_text() == "mine"
+
+
+def test_a_video_without_its_encoder_is_refused_before_anything_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tfpose_rt.io.av_writer.has_encoder", lambda name: False)
+    error = CliRunner().invoke(app, ["webcam", "99", "--record", "a.mkv"]).exception
+    assert isinstance(error, OutputError)
+    assert "libx264" in str(error)
+
+
+def test_a_folder_to_record_into_gets_a_new_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "takes").mkdir()
+    done = CliRunner().invoke(app, ["webcam", "99", "--dry-run", "--record", "takes"])
+    (name,) = json.loads(done.stdout)["jobs"][0]["outputs"]
+    assert re.fullmatch(r"takes/take_\d{8}T\d{6}Z\.mkv", name)
 
 
 def test_a_plan_shows_no_secret_and_opens_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,7 @@ from test_session import no_threads_left, records, session
 from tfpose_rt.errors import OutputError, UsageError
 from tfpose_rt.io.synthetic import number_of, pattern
 from tfpose_rt.live import serve as live_serve
+from tfpose_rt.live.calls import Calls, RunEndedError
 from tfpose_rt.live.guard import is_loopback, read_token
 from tfpose_rt.live.hub import Hub
 from tfpose_rt.live.serve import LiveServer, ServeOptions
@@ -215,6 +216,45 @@ def test_recording_from_the_page(tmp_path: Path) -> None:
     take = tmp_path / told["recording"]["file"]
     assert take.exists()
     assert records(take.with_suffix(".jsonl"))[-1]["frames"] > 5
+
+
+def test_who_asks_for_a_take_when_the_run_is_over_is_told_so(tmp_path: Path) -> None:
+    """A server error would mean that something broke; and nobody waits ten seconds for the answer."""
+    with served(tmp_path, options=ServeOptions(port=0, record=True), max_frames=2) as (client, live, _):
+        while live.stream.stats.wall < 30 and not live.stream.finished:
+            time.sleep(0.05)
+        time.sleep(0.2)
+        began = time.monotonic()
+        status, _, body = client.ask("POST", "/record", {"on": True})
+        assert (status, body) == (503, b"the run is over\n")
+        assert time.monotonic() - began < 5
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_take_that_the_end_of_the_run_ends_at_once_was_begun(tmp_path: Path) -> None:
+    with served(tmp_path, options=ServeOptions(port=0, record=True)) as (client, live, _):
+
+        def last(begin: Any = live.toggle_recording) -> str | None:
+            live._obey(["quit"])
+            return begin()  # type: ignore[no-any-return]
+
+        live.toggle_recording = last  # type: ignore[method-assign]
+        status, _, body = client.ask("POST", "/record", {"on": True})
+        assert status == 200
+        assert json.loads(body)["recording"]["file"].startswith("take_")
+
+
+def test_a_question_that_waits_when_the_run_ends_is_answered() -> None:
+    calls = Calls()
+    waits = calls.add(lambda: 1)
+    left = calls.add(lambda: 2)
+    left.cancel()
+    calls.close()
+    late = calls.add(lambda: 3)
+    calls.serve()
+    assert isinstance(waits.exception(0), RunEndedError)
+    assert isinstance(late.exception(0), RunEndedError)
+    assert left.cancelled()
 
 
 def test_no_folder_no_recording(tmp_path: Path) -> None:

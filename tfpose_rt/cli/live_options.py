@@ -136,6 +136,49 @@ def metrics_of(stream: Stream, model: Any) -> Metrics:
     return Metrics(stream, str(model.device), model.kernel, stream.run.kernel, model.engine)
 
 
+def recorded(record: Path | None) -> Path | None:
+    """The video that --record means: the file named, or a new one, take_<UTC>.mkv, in the folder named.
+
+    Raises: UsageError: the name is no video's. OutputError: this machine has no encoder for such a file.
+    """
+    if record is None:
+        return None
+    from tfpose_rt.io.sinks import VIDEO_SUFFIXES
+    from tfpose_rt.io.video import constant_rate
+    from tfpose_rt.records import StreamInfo
+
+    if record.suffix.lower() not in VIDEO_SUFFIXES:
+        if record.is_dir():
+            from tfpose_rt.live.takes import SUFFIX, new_path
+
+            return new_path(record, "take", SUFFIX)
+        why = f"no video has the suffix {record.suffix}" if record.suffix else "neither a folder nor a video's name"
+        known = ", ".join(sorted(VIDEO_SUFFIXES - {".mkv"}))
+        raise UsageError(f"--record {record}", why=why, fix=f"--record {record.stem}.mkv ({known} will do, too)")
+    constant_rate(record, StreamInfo(kind="camera", name="", size=(0, 0)))  # for its complaint alone
+    return record
+
+
+def check_files(source: str, out: Sequence[Path], record: Path | None, what: str, overwrite: bool) -> None:
+    """Refuse, before a camera is opened or a model loaded, files that could not be written.
+
+    Args:
+        source: as it was typed; if it is a file, nothing may be written over it.
+        out: data files; "-" is standard output.
+        record: as `recorded` gives it.
+        what: overlay, clean or both.
+        overwrite: whether finished files may be replaced.
+    Raises: UsageError: no format has this name. OutputError: it exists, its folder is missing, it is the source.
+    """
+    from tfpose_rt.io.sinks import VIDEO_SUFFIXES, check_outputs, format_of
+
+    for path in out:
+        if path.suffix.lower() in VIDEO_SUFFIXES:
+            raise UsageError(f"-o {path}", why="-o is for data", fix=f"--record {path}")
+        format_of(path)
+    check_outputs(outputs(out, record, what), overwrite, inputs=[source])
+
+
 def outputs(out: Sequence[Path], record: Path | None, what: str) -> list[Path]:
     """Every file that a live run makes from its first frame on; `both` puts a clean video beside the overlay."""
     videos = [] if record is None else [record]

@@ -13,11 +13,11 @@ from tfpose_rt.cli.live_options import (
     Duration,
     LiveSourceName,
     RecordWhat,
+    check_files,
     header_of,
     metrics_of,
     open_live,
     open_model,
-    outputs,
     source_options,
     style_of,
     tell_source,
@@ -88,7 +88,6 @@ def serve_view(
     from tfpose_rt.cli.show import print_summary, say, show_log
     from tfpose_rt.cli.watch import interruptible
     from tfpose_rt.errors import OutputError, UsageError
-    from tfpose_rt.io.sinks import check_outputs
 
     try:
         from tfpose_rt.live.guard import read_token
@@ -100,7 +99,7 @@ def serve_view(
 
     if folder is not None and not folder.is_dir():
         raise OutputError(f"--record {folder}", why="no such folder", fix=f"mkdir -p {folder}")
-    check_outputs(outputs(out, record, what), overwrite)
+    check_files(spec, out, record, what, overwrite)
     secret = read_token(token, host)
     show_log(verbose, quiet)
     options = ServeOptions(

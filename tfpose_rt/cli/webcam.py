@@ -16,11 +16,13 @@ from tfpose_rt.cli.live_options import (
     LiveSourceName,
     MaxFrames,
     RecordWhat,
+    check_files,
     header_of,
     metrics_of,
     open_live,
     open_model,
     outputs,
+    recorded,
     source_options,
     style_of,
     tell_source,
@@ -49,7 +51,8 @@ if TYPE_CHECKING:
 
 Out = Annotated[list[Path], _option(OUTPUT, "--out", "-o", help="Data file or -; the suffix picks the format.")]
 Record = Annotated[
-    Path | None, _option(OUTPUT, "--record", help="Video from the first frame on; .mkv survives a kill.")
+    Path | None,
+    _option(OUTPUT, "--record", help="Video from the first frame on, or a folder for it; .mkv survives a kill."),
 ]
 LAST = 10.0  # s between status lines where stderr is no terminal
 MEASURE = 2.0  # s after which the measured rate is told
@@ -71,6 +74,7 @@ def webcam(
         from tfpose_rt.errors import UsageError
 
         raise UsageError(f"--display {display}", why="unknown", fix="auto, window, none or http")
+    record = recorded(record)
     if dry_run:
         from tfpose_rt.cli.plan import show_plan
 
@@ -99,9 +103,8 @@ def _run(
     """The run; its exit code."""
     from tfpose_rt.cli.show import console, estimator_rows, print_summary, print_table, say, show_log
     from tfpose_rt.cli.watch import interruptible
-    from tfpose_rt.io.sinks import check_outputs
 
-    check_outputs(outputs(out, record, what), overwrite)
+    check_files(spec, out, record, what, overwrite)
     need_screen(display)
     from tfpose_rt.live.plan import Plan
     from tfpose_rt.live.session import Session

@@ -25,6 +25,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from tfpose_rt.errors import OutputError
+from tfpose_rt.live.calls import RunEndedError
 from tfpose_rt.live.guard import COOKIE, Guard
 from tfpose_rt.live.hub import Hub
 from tfpose_rt.live.session import Session
@@ -164,15 +165,17 @@ class LiveServer:
         if not isinstance(wanted, bool):
             return PlainTextResponse('{"on": true} or {"on": false}\n', 400)
 
-        def switch() -> None:
+        def switch() -> dict[str, object]:
             if (self._session.takes.recording is not None) != wanted:
                 self._session.toggle_recording()
+            return self._state()  # now: the end of the run ends the take, too
 
         try:
-            await asyncio.wait_for(asyncio.wrap_future(self._session.call(switch)), ANSWER)
+            state = await asyncio.wait_for(asyncio.wrap_future(self._session.call(switch)), ANSWER)
         except TimeoutError:
             return PlainTextResponse("the run did not answer\n", 503)
-        state = self._state()
+        except RunEndedError:
+            return PlainTextResponse("the run is over\n", 503)
         return JSONResponse(state, 200 if (state["recording"] is not None) == wanted else 500)
 
     async def _events(self) -> AsyncIterator[bytes]:

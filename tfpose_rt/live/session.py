@@ -89,6 +89,7 @@ class Session:
             ended, error = "signal", caught
         except Exception as caught:  # noqa: BLE001 - raised below, once the files are complete
             error = caught
+        self._calls.close()
         self.stream.close()
         record, failed = self._finish(ended, error)
         if error or failed:
