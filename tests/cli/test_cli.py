@@ -129,13 +129,66 @@ def test_a_mistake_is_one_line_and_a_code(
     } == before  # nothing half-written, nothing replaced
 
 
-def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tfpose_rt.errors import WeightsError
+@pytest.mark.parametrize("words", ["--debug weights path no-such-name", "weights path no-such-name --debug"])
+def test_debug_shows_the_traceback_and_keeps_the_code(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    code, out, err = call(capsys, monkeypatch, *words.split())
+    assert (code, out) == (5, "")
+    assert "Traceback" in err
+    assert "assets.py" in err
+    assert err.splitlines()[-1].startswith("error: no weights are called 'no-such-name'")
 
-    monkeypatch.setattr(sys, "argv", ["tfpose-rt", "--debug", "weights", "path", "no-such-name"])
-    monkeypatch.setenv("TFPOSE_DEBUG", "")
-    with pytest.raises(WeightsError):
-        cli.main()
+
+def test_debug_behind_two_dashes_is_a_name(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    code, out, _ = call(capsys, monkeypatch, "video", "--dry-run", "--", "--debug")
+    assert code == 0
+    assert json.loads(out)["jobs"][0]["source"] == "--debug"
+
+
+CANARY = "canary-5521-pw"
+
+
+def broken(*_: object, **__: object) -> None:
+    secret_local = "local-" + CANARY  # noqa: F841 - no traceback may show it
+    raise KeyError(f"no answer from rtsp://me:{CANARY}@cam.local/x\nsecond line")
+
+
+@pytest.mark.parametrize(("more", "shown"), [([], False), (["-vv"], True), (["--debug"], True)])
+def test_what_nobody_foresaw_is_one_line_too(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    more: list[str],
+    shown: bool,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tfpose_rt.io.sources.open_source", broken)
+    code, out, err = call(capsys, monkeypatch, "webcam", "0", "--display", "none", *more)
+    assert (code, out) == (1, "")
+    *before, last = err.splitlines()
+    assert last.startswith("error: unexpected KeyError: ")
+    assert "rtsp://***@cam.local/x" in last
+    assert "doctor" in last
+    assert "--debug" in last
+    assert "report" in last
+    assert any("in broken" in line for line in before) is shown
+    assert (before == []) is not shown
+    assert CANARY not in err
+
+
+def test_what_nobody_foresaw_in_one_of_several_files_is_shown_by_vv(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tfpose_rt.tools.batch.open_source", broken)
+    code, _, err = call(capsys, monkeypatch, "video", "synthetic:64x48@25", "-o", "a.jsonl")
+    assert code == 1
+    assert "Traceback" not in err
+    code, _, err = call(capsys, monkeypatch, "video", "synthetic:64x48@25", "-o", "a.jsonl", "-vv")
+    assert code == 1
+    assert "in broken" in err
+    assert CANARY not in err
 
 
 def test_no_locals_in_tracebacks() -> None:

@@ -26,6 +26,7 @@ COMMANDS = {
     "train": "train",
     "doctor": "doctor",
 }  # name -> function in the file of that name
+DEBUG = "--debug"
 GROUPS = ("weights", "bench")  # commands with commands of their own: their file has an `app`
 
 app = typer.Typer(
@@ -51,7 +52,9 @@ def common(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.", envvar="TFPOSE_DEBUG")] = False,
+    debug: Annotated[
+        bool, typer.Option(DEBUG, help="Show where errors come from; also after the command.", envvar="TFPOSE_DEBUG")
+    ] = False,
     no_color: Annotated[bool, typer.Option("--no-color", help="Plain text; NO_COLOR does the same.")] = False,
 ) -> None:
     """Human pose from video, on your own machine."""
@@ -68,17 +71,29 @@ for _name in GROUPS:
 
 
 def main() -> None:
-    """Run the program; a TfposeError becomes one line on stderr and its exit code."""
+    """Run the program; whatever goes wrong becomes one line on stderr and its exit code."""
+    words = sys.argv[1:]
+    own = words[: words.index("--")] if "--" in words else words
+    if DEBUG in own:  # it is typed when something went wrong: at the end of the line that is there already
+        os.environ["TFPOSE_DEBUG"] = "1"
+        words = [word for word in own if word != DEBUG] + words[len(own) :]
     try:
-        app(windows_expand_args=False)  # a quoted glob is one recording, and a $ in a URL is a $
-    except TfposeError as error:
-        if os.environ.get("TFPOSE_DEBUG"):
-            raise
-        from tfpose_rt.cli.show import print_error
-
-        print_error(error)
-        sys.exit(error.exit_code)
+        app(words, windows_expand_args=False)  # a quoted glob is one recording, and a $ in a URL is a $
     except BrokenPipeError:
         with suppress(OSError):  # whoever read stdout has gone; nothing may complain at interpreter exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(OutputError.exit_code)
+    except Exception as error:  # noqa: BLE001 - told in one line; where it happened is for who asks
+        sys.exit(_told(error))
+
+
+def _told(error: Exception) -> int:
+    """Say what went wrong, with the traceback for who debugs; the exit code."""
+    from tfpose_rt.cli.show import debugging, print_error, print_traceback, unexpected
+
+    known = isinstance(error, TfposeError)
+    if os.environ.get("TFPOSE_DEBUG") or (debugging() and not known):
+        print_traceback(error)
+    told = error if isinstance(error, TfposeError) else unexpected(error)
+    print_error(told)
+    return told.exit_code

@@ -96,7 +96,9 @@ ConfigFile = Annotated[
 DryRun = Annotated[bool, _option(RUN, "--dry-run", help="Print the resolved plan and open nothing.")]
 Progress = Annotated[bool, _option(RUN, "--progress/--no-progress", help="Progress bar, when stderr is a terminal.")]
 Quiet = Annotated[bool, _option(RUN, "--quiet", "-q", help="Errors and the files written, nothing else.")]
-Verbose = Annotated[int, _option(RUN, "--verbose", "-v", help="More messages; -vv for debug.", count=True)]
+Verbose = Annotated[
+    int, _option(RUN, "--verbose", "-v", help="More messages; -vv tells all, tracebacks too.", count=True)
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

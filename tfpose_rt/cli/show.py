@@ -35,6 +35,33 @@ def print_error(error: TfposeError) -> None:
     say(f"error: {error}", style="red" if console().is_terminal else None)
 
 
+def unexpected(error: Exception) -> TfposeError:
+    """An error that nobody foresaw, as one of ours: its kind, the first line it says, and what can be done."""
+    from tfpose_rt.errors import TfposeError, line_of
+    from tfpose_rt.io.urls import mask_text
+
+    fix = "tfpose-rt doctor; --debug shows where it broke: please report that, with doctor --export-report FILE"
+    why = mask_text(line_of(error)) if str(error).strip() else ""
+    return TfposeError(f"unexpected {type(error).__name__}", why=why, fix=fix)
+
+
+def print_traceback(error: BaseException) -> None:
+    """Where an error comes from, as Python tells it: no local values, and no secrets of addresses."""
+    import traceback
+
+    from tfpose_rt.io.urls import mask_text
+
+    for line in mask_text("".join(traceback.format_exception(error))).splitlines():
+        say(line)
+
+
+def debugging() -> bool:
+    """Whether -vv was given."""
+    import logging
+
+    return logging.getLogger("tfpose_rt").level == logging.DEBUG
+
+
 def print_table(rows: Mapping[str, Any]) -> None:
     """Two aligned columns."""
     width = max(map(len, rows), default=0)
@@ -43,12 +70,14 @@ def print_table(rows: Mapping[str, Any]) -> None:
 
 
 def show_log(verbose: int, quiet: bool) -> None:
-    """Warnings of the library as lines on stderr; -v adds what it does, -vv everything."""
+    """Warnings of the library as lines on stderr; -v adds what it does, -vv everything, tracebacks too."""
     import logging
 
     class Lines(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             say(record.getMessage())
+            if record.exc_info and record.exc_info[1]:
+                print_traceback(record.exc_info[1])
 
     logger = logging.getLogger("tfpose_rt")
     logger.setLevel(logging.ERROR if quiet else (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)])
