@@ -53,6 +53,20 @@ def test_names_aliases_and_paths_resolve(tmp_path: Path) -> None:
         assets.resolve("yolo11n")
 
 
+def test_a_file_of_another_kind_is_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But a file that has a known name does not stand in the way of it."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("poses.jsonl", "model", "yolo-n"):
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "folder.pt").mkdir()
+    for name in ("poses.jsonl", "model"):
+        with pytest.raises(WeightsError, match=f"no weights at {name}: not .safetensors or .pt"):
+            assets.resolve(name)
+    with pytest.raises(WeightsError, match="it is a folder"):
+        assets.resolve("folder.pt")
+    assert assets.resolve("yolo-n") == assets.ROOT.resolve() / "weights/yolo26n.safetensors"
+
+
 def test_kept_weights_are_found_checked_and_removed(store: Path, entry: Entry) -> None:
     kept = assets.keep(entry, {entry.file: CONTENT})
     assert assets.resolve("mine").read_bytes() == CONTENT

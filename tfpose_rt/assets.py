@@ -115,13 +115,16 @@ def entries() -> list[Entry]:
     return shipped + [entry for entry in read_manifest(store_dir()) if entry.name not in taken]
 
 
+def _known() -> dict[str, Entry]:
+    return {alias: entry for entry in entries() for alias in (entry.name, *entry.aliases)}
+
+
 def find(name: str) -> Entry:
     """The entry of this name or alias.
 
     Raises: WeightsError: nobody knows it; the message names the nearest.
     """
-    known = {alias: entry for entry in entries() for alias in (entry.name, *entry.aliases)}
-    if name in known:
+    if name in (known := _known()):
         return known[name]
     near = difflib.get_close_matches(name, known, 1)
     raise WeightsError(
@@ -143,12 +146,11 @@ def resolve(name: str | Path) -> Path:
         name: "default", "yolo-n", ...; or a path to a .safetensors or .pt file.
     Raises: WeightsError: unknown, absent or altered; `fix` is the command that helps.
     """
-    if isinstance(name, Path) or looks_like_path(name):
+    if isinstance(name, Path) or looks_like_path(name) or (name not in _known() and Path(name).is_file()):
         path = Path(name).expanduser()
-        if not path.is_file():
-            raise WeightsError(f"no weights at {name}", why="no such file", fix="tfpose-rt weights list")
-        if path.suffix not in SUFFIXES:
-            raise WeightsError(f"cannot use {path.name}", why="not .safetensors or .pt", fix="tfpose-rt weights list")
+        if not path.is_file() or path.suffix not in SUFFIXES:
+            why = "it is a folder" if path.is_dir() else "not .safetensors or .pt" if path.exists() else "no such file"
+            raise WeightsError(f"no weights at {name}", why=why, fix="tfpose-rt weights list")
         return path.resolve()
     entry = find(name)
     if fault := verify(entry):
@@ -263,11 +265,8 @@ def download(entry: Entry, *, progress: Callable[[int], None] = lambda _: None) 
     Raises: WeightsError: as `fetch`, or the entry has no address. OutputError: the store cannot be written.
     """
     if not entry.url:
-        raise WeightsError(
-            f"{entry.name} has no address",
-            why="it ships, or was added by hand",
-            fix=f"tfpose-rt weights path {entry.name}",
-        )
+        why, fix = "it ships, or was added by hand", f"tfpose-rt weights path {entry.name}"
+        raise WeightsError(f"{entry.name} has no address", why=why, fix=fix)
     content = fetch(entry.url, entry.sha256, progress=progress)
     folder = store_dir()
     try:

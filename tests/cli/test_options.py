@@ -95,3 +95,103 @@ def test_two_options_of_one_name_are_refused():
 
     with pytest.raises(ValueError, match="left"):
         spread(command)
+
+
+@pytest.fixture
+def complaint(monkeypatch, capsys, tmp_path):
+    """The one line of a command that is refused."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TFPOSE_ENGINE", raising=False)
+
+    def ask(*words, code=2):
+        got, out, err = run_program(monkeypatch, capsys, *words)
+        assert (got, out) == (code, "")
+        assert len(err.splitlines()) == 1
+        return err.removeprefix("error: ").strip()
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ('conf = "high"', "conf = high in own.toml: Input should be a valid number"),
+        ("conf = 2", "conf = 2.0 in own.toml: it lies in 0..1; try: conf = 0.25"),
+        ("max-frames = 0", "max-frames = 0 in own.toml: Input should be greater than or equal to 1"),
+        ('kernel = "quick"', "kernel = quick in own.toml: unknown; try: kernel = auto, fused or torch"),
+        ('det-every = "often"', "det-every = often in own.toml: neither a whole number nor auto; try: det-every = 4"),
+        ('display = "hologram"', "display = hologram in own.toml: unknown"),
+        ("rotate = 33", "rotate = 33 in own.toml: unknown angle"),
+        ('smooth = "one-euro"\ntrack = false', "--smooth with --no-track: smoothing follows a person by id; set by "),
+        ('record = "a.txt"', "record = a.txt in own.toml: no video has the suffix .txt; try: record = a.mkv"),
+        ("conf = [", "cannot read --config own.toml: not TOML:"),
+    ],
+)  # fmt: skip
+def test_a_bad_setting_is_told_by_the_file_it_stands_in(complaint, tmp_path, setting, told):
+    (tmp_path / "own.toml").write_text(setting + "\n")
+    assert complaint("webcam", "synthetic", "--dry-run", "--config", "own.toml").startswith(told)
+
+
+def test_a_bad_setting_is_told_by_its_variable_unless_the_flag_was_typed(complaint, monkeypatch):
+    monkeypatch.setenv("TFPOSE_KERNEL", "quick")
+    words = ("video", "synthetic", "--dry-run")
+    assert complaint(*words) == "TFPOSE_KERNEL=quick: unknown; try: TFPOSE_KERNEL=auto, fused or torch"
+    assert complaint(*words, "--kernel", "slow") == "--kernel slow: unknown; try: --kernel auto, fused or torch"
+    monkeypatch.setenv("TFPOSE_KERNEL", "auto")
+    monkeypatch.setenv("TFPOSE_CONF", "high")
+    assert complaint(*words).startswith("TFPOSE_CONF=high: Input should be a valid number")
+    monkeypatch.delenv("TFPOSE_CONF")
+    assert complaint(*words, "--conf", "7").startswith("--conf 7.0: ")
+
+
+def test_a_settings_file_that_is_not_there_is_said_in_words(complaint):
+    told = complaint("video", "synthetic", "--dry-run", "--config", "none.toml")
+    assert told == "cannot read --config none.toml: no such file or directory; try: the path of a TOML file"
+
+
+@pytest.mark.parametrize(("word", "every"), [("auto", 0), ("0", 0), ("1", 1), ("7", 7)])
+def test_the_detector_rests_as_told(planned, word, every):
+    assert planned("video", "--det-every", word)["det_every"] == every
+
+
+@pytest.mark.parametrize("command", ["eval", "train"])
+def test_a_set_that_is_not_there(complaint, tmp_path, command):
+    assert complaint(command, "nowhere", code=3).startswith("no folder nowhere: nothing has that name")
+    (tmp_path / "labels.json").write_text("{}")
+    told = complaint(command, "labels.json", code=3)
+    assert told == "labels.json is a file: DATA is the folder of a set; try: . --ann labels.json"
+
+
+def test_resuming_needs_a_run(complaint, tmp_path):
+    (tmp_path / "set").mkdir()
+    words = ("train", "set", "--resume")
+    assert complaint(*words).startswith("--resume without --save-dir: ")
+    told = complaint(*words, "--save-dir", "runs/new", code=3)
+    assert told.startswith("no run to go on with in runs/new: no state.safetensors is there; try: without --resume")
+    (tmp_path / "runs/old").mkdir(parents=True)
+    (tmp_path / "runs/old/state.safetensors").touch()
+    assert "--save-dir runs/old" in complaint(*words, "--save-dir", "runs/new", code=3)
+    assert "--save-dir runs/old" in complaint(*words)
+
+
+def test_a_recipe_is_told_where_it_is_wrong(complaint, tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "own.toml").write_text("batch = 0\n[augment]\nflip = 2.0\n")
+    words = ("train", "set", "--config", "own.toml")
+    assert complaint(*words).startswith("flip = 2.0 in own.toml: a share of the crops")
+    assert complaint(*words, "--set", "flip=0.5").startswith("batch = 0 in own.toml: at least 1")
+    assert complaint(*words, "--set", "flip=3.0").startswith("flip = 3.0: a share of the crops")
+    (tmp_path / "own.toml").write_text("flop = 2.0\n")
+    assert complaint(*words).startswith("unknown setting 'flop' in own.toml: ")
+    assert "no such file" in complaint("train", "set", "--config", "none.toml")
+
+
+def test_what_cannot_be_explained(complaint, tmp_path):
+    for name in ("x.jsonl", "x.csv.part", "clip.mp4", "x@abc"):
+        (tmp_path / name).touch()
+    for name in ("x.jsonl", "x.csv.part", "x.jsonl@3"):
+        assert "is a recording: joints are in it, no pictures; try: the video" in complaint("explain", name)
+    told = complaint("explain", "clip.mp4@abc")
+    assert told == "frame 'abc' of clip.mp4: not a number, counted from 0; try: clip.mp4@0"
+    for name in ("y@abc", "y", "y.mp4@7"):
+        assert complaint("explain", name, code=3).startswith("no file y")

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from tfpose_rt.cli.defaults import forget, placed
 from tfpose_rt.errors import OutputError, TfposeError
 
 COMMANDS = {
@@ -72,6 +73,7 @@ for _name in GROUPS:
 
 def main() -> None:
     """Run the program; whatever goes wrong becomes one line on stderr and its exit code."""
+    forget()
     words = sys.argv[1:]
     own = words[: words.index("--")] if "--" in words else words
     if DEBUG in own:  # it is typed when something went wrong: at the end of the line that is there already
@@ -94,6 +96,6 @@ def _told(error: Exception) -> int:
     known = isinstance(error, TfposeError)
     if os.environ.get("TFPOSE_DEBUG") or (debugging() and not known):
         print_traceback(error)
-    told = error if isinstance(error, TfposeError) else unexpected(error)
+    told = placed(error) if isinstance(error, TfposeError) else unexpected(error)
     print_error(told)
     return told.exit_code

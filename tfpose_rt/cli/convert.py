@@ -24,7 +24,7 @@ Layout = Annotated[str, _option(OUTPUT, "--openpose-layout", help="coco17, coco1
 Naming = Annotated[str, _option(OUTPUT, "--naming", help="OpenPose file names: openpose or pose2sim.")]
 Threshold = Annotated[float, _option(OUTPUT, "--kpt-thr", help="OpenPose JSON: points below it are 0,0,0.")]
 Units = Annotated[str, _option(OUTPUT, "--trc-units", help="Label of the unit in TRC files.")]
-Ids = Annotated[str, _option(INPUT, "--ids", help="These people only, such as 3,5.")]
+Ids = Annotated[str, _option(INPUT, "--ids", help="all, or these people, such as 3,5.")]
 Fill = Annotated[str, _option(OUTPUT, "--fill", help="How an absent value is written: none or nan.")]
 Normalised = Annotated[bool, _option(OUTPUT, "--normalised", help="0..1 instead of pixels.")]
 Field = Annotated[str, _option(INPUT, "--field", help="raw or smooth.")]
@@ -80,7 +80,12 @@ def convert(
 def _numbers(ids: str) -> tuple[int, ...]:
     from tfpose_rt.errors import UsageError
 
+    if ids.strip().lower() in ("", "all"):
+        return ()
     try:
-        return tuple(int(part) for part in ids.split(",") if part)
+        asked = tuple(int(part) for part in ids.split(",") if part.strip())
     except ValueError:
-        raise UsageError(f"--ids {ids}", why="not whole numbers", fix="--ids 3,5") from None
+        asked = ()
+    if not asked:
+        raise UsageError(f"--ids {ids}", why="not whole numbers", fix="--ids 3,5")
+    return asked

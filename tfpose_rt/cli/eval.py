@@ -8,7 +8,18 @@ from typing import Annotated, Any
 
 import typer
 
-from tfpose_rt.cli.options import Conf, DetectorName, DetSize, Device, Engine, Iou, Kernel, Overwrite, Weights
+from tfpose_rt.cli.options import (
+    Conf,
+    DetectorName,
+    DetSize,
+    Device,
+    Engine,
+    Iou,
+    Kernel,
+    Overwrite,
+    Weights,
+    require_folder,
+)
 
 
 def evaluate(
@@ -39,9 +50,11 @@ def evaluate(
     from tfpose_rt.cli.show import print_table, say
     from tfpose_rt.config import RunConfig
     from tfpose_rt.io.sinks import check_outputs
+
+    require_folder(data)
+    check_outputs([path for path in (dump, plot) if path is not None], overwrite)
     from tfpose_rt.training.exam import examine
 
-    check_outputs([path for path in (dump, plot) if path is not None], overwrite)
     run = RunConfig(
         weights=weights, detector=detector, det_size=det_size, conf=conf, iou=iou, device=device, engine=engine,
         kernel=kernel,

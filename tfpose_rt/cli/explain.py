@@ -48,6 +48,7 @@ def explain(
     quiet: Quiet = False,
 ) -> None:
     """Show how the model found one person: box, crop, each decoder layer's points and where it looked; moves in px."""
+    check_source(source)
     from tfpose_rt.cli.show import say, show_log
     from tfpose_rt.config import RunConfig
     from tfpose_rt.io.sinks import check_outputs
@@ -71,3 +72,25 @@ def explain(
     save(draw(seen, chosen, layers), target)
     typer.echo(table(seen, chosen))
     say(f"wrote {target}")
+
+
+def check_source(spec: str) -> None:
+    """Refuse what has no picture to explain; addresses and cameras are judged where they are read.
+
+    Raises: UsageError: a recording, or a frame that is no number. InputError: there is no such file.
+    """
+    from tfpose_rt.errors import InputError, UsageError
+    from tfpose_rt.io.sinks import SINKS
+
+    name, at, frame = spec.rpartition("@")
+    path = Path(spec if Path(spec).exists() or not at else name)
+    if "://" in spec or str(path) == "-" or str(path).isdecimal() or str(path).startswith(("camera:", "synthetic")):
+        return
+    if not path.exists():
+        raise InputError(f"no file {path}", why="nothing has that name", fix="the path of an image, or VIDEO@FRAME")
+    suffix = path.with_suffix("").suffix if path.suffix == ".part" else path.suffix
+    if path.is_file() and suffix and suffix.lower() in SINKS:
+        why = "joints are in it, no pictures"
+        raise UsageError(f"{path} is a recording", why=why, fix="the video it was made from, VIDEO@FRAME")
+    if at and path != Path(spec) and not frame.isdecimal():
+        raise UsageError(f"frame {frame!r} of {path}", why="not a number, counted from 0", fix=f"{path}@0")

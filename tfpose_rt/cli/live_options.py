@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tfpose_rt.cli.options import DISPLAY, INPUT, OUTPUT, RUN, _option, given, parse_numbers
+from tfpose_rt.cli.defaults import given
+from tfpose_rt.cli.options import DISPLAY, INPUT, OUTPUT, RUN, _option, parse_numbers
 from tfpose_rt.errors import UsageError
 
 if TYPE_CHECKING:
@@ -63,11 +64,14 @@ def source_options(camera: Camera, rotate: str, *, duration: float | None, recor
     Raises: UsageError: a value that makes no sense.
     """
     from tfpose_rt.config import SourceOptions
+    from tfpose_rt.io.camera_list import backends_for
+    from tfpose_rt.io.sources import checked
 
     rules = (
         ("reconnect", camera.reconnect, camera.reconnect >= -1, "-1 = for ever", "10"),
         ("stall", camera.stall, camera.stall > 0, "seconds", "3"),
         ("open-timeout", camera.open_timeout, camera.open_timeout > 0, "seconds", "10"),
+        ("fourcc", camera.fourcc, camera.fourcc is None or len(camera.fourcc) == 4, "it has four characters", "MJPG"),
         ("fps", camera.fps, camera.fps is None or 0 < camera.fps <= 1000, "frames a second", "30"),
         ("duration", duration, duration is None or duration > 0, "seconds", "60"),
         ("record-what", record_what, record_what in ("overlay", "clean", "both"), "unknown", "overlay"),
@@ -79,7 +83,8 @@ def source_options(camera: Camera, rotate: str, *, duration: float | None, recor
     credentials = None if camera.credentials is None else str(camera.credentials)
     asked = {f.name: getattr(camera, f.name) for f in dataclasses.fields(camera)}
     asked |= {"size": (size[0], size[1]) if size else None, "credentials": credentials}
-    return SourceOptions(rotate=rotate, **asked)
+    backends_for(camera.backend)  # for its complaint alone
+    return checked(SourceOptions(rotate=rotate, **asked))
 
 
 def open_live(spec: str, options: SourceOptions) -> Source:

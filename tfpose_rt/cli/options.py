@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import inspect
-import os
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,47 +12,15 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from tfpose_rt.cli.defaults import take_defaults
 from tfpose_rt.config import RunConfig
-from tfpose_rt.errors import UsageError
+from tfpose_rt.errors import InputError, UsageError
 
 INPUT, MODEL, OUTPUT, DISPLAY, RUN = "Input", "Model", "Output", "Display", "Run"
 
 
 def _option(panel: str, *names: str, help: str, **more: Any) -> Any:
     return typer.Option(*names, help=help, rich_help_panel=panel, show_default=True, **more)
-
-
-def take_defaults(context: typer.Context, config: Path | None) -> Path | None:
-    """Defaults of every option of the command from --config (TOML), and over them from TFPOSE_<OPTION>.
-
-    Runs before any other option is read, so that precedence is flag > environment > file > built-in for all alike.
-
-    Raises: UsageError: the file cannot be read, or names an option that the command does not have.
-    """
-    told: dict[str, Any] = {}
-    if config is not None:
-        try:
-            told = tomllib.loads(config.read_text(encoding="utf-8"))
-        except (OSError, tomllib.TOMLDecodeError) as error:
-            raise UsageError(f"cannot read --config {config}", why=str(error), fix="a TOML file") from error
-    told = {key.replace("-", "_"): value for key, value in told.items()}
-    known = {p.name for p in context.command.params if p.name} - {"config"}
-    for key in set(told) - known:
-        near = difflib.get_close_matches(key, known, 1)
-        fix = near[0] if near else "an option of this command, without the dashes"
-        raise UsageError(f"{config}: unknown setting {key!r}", why="this command has no such option", fix=fix)
-    own = {name: value for name in known if (value := os.environ.get(f"TFPOSE_{name.upper()}")) is not None}
-    repeated = {p.name for p in context.command.params if getattr(p, "multiple", False) or p.nargs == -1}
-    values = {key: _as_given(value, key in repeated) for key, value in {**told, **own}.items()}
-    context.default_map = {**(context.default_map or {}), **values}
-    return config
-
-
-def _as_given(value: Any, repeated: bool) -> Any:
-    """A setting as its flag would bring it: once for each of a list, or a list as one word with commas."""
-    if repeated:
-        return value if isinstance(value, list) else [value]
-    return ",".join(map(str, value)) if isinstance(value, list) else value
 
 
 Weights = Annotated[str, _option(MODEL, "--weights", "-w", help="Name or .safetensors file of the pose model.")]
@@ -69,7 +34,7 @@ Precision = Annotated[str, _option(MODEL, "--precision", help="auto, fp32, fp16 
 DetSize = Annotated[int, _option(MODEL, "--det-size", help="Long side of the detector's input, px.")]
 Conf = Annotated[float, _option(MODEL, "--conf", help="Least score of a person.")]
 Iou = Annotated[float, _option(MODEL, "--iou", help="Boxes that overlap a better one by more are dropped.")]
-DetEvery = Annotated[str, _option(MODEL, "--det-every", help="Run the detector each N frames, or auto.")]
+DetEvery = Annotated[str, _option(MODEL, "--det-every", help="Run the detector each N frames; auto or 0: as needed.")]
 MaxPeople = Annotated[int, _option(MODEL, "--max-people", help="The highest scores are kept.")]
 PoseBatch = Annotated[int, _option(MODEL, "--pose-batch", help="Crops per forward pass.")]
 FlipTest = Annotated[
@@ -203,10 +168,14 @@ def run_config(*groups: Any, **more: Any) -> RunConfig:
     return checked(RunConfig(**chosen))
 
 
-def given(context: typer.Context, name: str) -> bool:
-    """Whether the parameter was typed, rather than left at its default."""
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
+def require_folder(data: Path) -> None:
+    """Raises: InputError: it is not there, or it is a file."""
+    if not data.exists():
+        near = next(p for p in data.absolute().parents if p.is_dir())
+        raise InputError(f"no folder {data}", why="nothing has that name", fix=f"look in {near}")
+    if not data.is_dir():
+        why, fix = "DATA is the folder of a set", f"{data.parent} --ann {data}"
+        raise InputError(f"{data} is a file", why=why, fix=fix)
 
 
 def parse_numbers(text: str, count: int, flag: str, example: str) -> tuple[int, ...]:
@@ -228,7 +197,8 @@ def checked(run: RunConfig) -> RunConfig:
     rules = (
         ("max_people", run.max_people >= 1, "at least one person", "20"),
         ("pose_batch", run.pose_batch >= 1, "at least one crop", "16"),
-        ("det_every", run.det_every >= 0, "every frame or fewer", "1"),
+        ("conf", 0 <= run.conf <= 1, "it lies in 0..1", "0.25"),
+        ("iou", 0 < run.iou <= 1, "it lies above 0, up to 1", "0.7"),
         ("track_buffer", run.track_buffer >= 0, "seconds", "1.0"),
         ("kpt_thr", 0 <= run.kpt_thr <= 1, "it lies in 0..1", "0.3"),
         ("threads", run.threads >= 0, "0 = all cores", "2"),

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tfpose_rt.cli.options import Device
+from tfpose_rt.cli.defaults import read_toml
+from tfpose_rt.cli.options import Device, require_folder
+from tfpose_rt.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     import torch
 
     from tfpose_rt.config import TrainConfig
     from tfpose_rt.training.data import Sample
+
+STATE = "state.safetensors"  # what a run that can go on has saved
 
 
 def train(
@@ -42,22 +48,21 @@ def train(
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of weights, order and augmentation.")] = None,
 ) -> None:
     """Train TFPose; Ctrl-C saves and a later --resume goes on."""
+    given = {"minutes": minutes, "epochs": epochs, "batch": batch, "lr": lr, "trunk_lr": trunk_lr, "seed": seed}
+    given |= {"compile": compile_ or None}
+    recipe = recipe_of(model, config, set_, {k: v for k, v in given.items() if v is not None})
+    require_folder(data)
+    if resume:
+        require_run(save_dir)
     import os
 
     from tfpose_rt.cli.show import say
     from tfpose_rt.cli.watch import interruptible
-    from tfpose_rt.errors import UsageError
     from tfpose_rt.estimator import choose_device
     from tfpose_rt.training.data import load
     from tfpose_rt.training.loop import train as run
-    from tfpose_rt.training.recipe import build_config
     from tfpose_rt.training.teach import remember
 
-    given = {"minutes": minutes, "epochs": epochs, "batch": batch, "lr": lr, "trunk_lr": trunk_lr, "seed": seed}
-    given |= {"compile": compile_ or None}
-    recipe = build_config(model, config, set_, {k: v for k, v in given.items() if v is not None})
-    if resume and save_dir is None:
-        raise UsageError("--resume needs --save-dir", why="it says which run goes on", fix="--save-dir runs/NAME")
     folder = save_dir or Path("runs") / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     chosen, _ = choose_device(device)
     first = int(os.environ.get("RANK", "0")) == 0
@@ -75,6 +80,36 @@ def train(
     if first:
         best = f"best AP {last.best:.1f} on held-out crops" if (last.metrics or {}).get("AP") is not None else "done"
         say(f"{best}; wrote {folder / 'best.safetensors'}")
+
+
+def recipe_of(model: str, file: Path | None, words: Sequence[str], flags: Mapping[str, Any]) -> TrainConfig:
+    """The whole recipe; an error about a setting names the file where it stands there and nobody typed another value.
+
+    Raises: UsageError: an unknown model, key or value.
+    """
+    from tfpose_rt.training.recipe import build_config
+
+    told = {} if file is None else read_toml(file)
+    try:
+        return build_config(model, file, words, flags)
+    except UsageError as error:
+        typed = {*flags, *(word.partition("=")[0] for word in words)}
+        tables = [told, *(table for table in told.values() if isinstance(table, dict))]
+        key = re.search(r"\w+", error.what.removeprefix("unknown setting "))
+        if key is None or key[0] in typed or not any(key[0] in table for table in tables):
+            raise
+        raise UsageError(f"{error.what} in {file}", why=error.why, fix=error.fix) from error
+
+
+def require_run(folder: Path | None) -> None:
+    """Raises: UsageError: no folder was named. InputError: no run was ever saved in it."""
+    if folder is not None and (folder / STATE).is_file():
+        return
+    runs = sorted(Path("runs").glob(f"*/{STATE}"), key=lambda state: state.stat().st_mtime)
+    fix = f"--save-dir {runs[-1].parent}, the last run here" if runs else "without --resume, to begin one"
+    if folder is None:
+        raise UsageError("--resume without --save-dir", why="it says which run goes on", fix=fix)
+    raise InputError(f"no run to go on with in {folder}", why=f"no {STATE} is there", fix=fix)
 
 
 def taught(

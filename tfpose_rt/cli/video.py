@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tfpose_rt.cli.defaults import given
 from tfpose_rt.cli.options import (
     DISPLAY,
     INPUT,
@@ -24,7 +25,6 @@ from tfpose_rt.cli.options import (
     Running,
     Verbose,
     _option,
-    given,
     run_config,
     spread,
 )
