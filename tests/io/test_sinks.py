@@ -74,6 +74,22 @@ def test_the_format_is_told_by_name_or_suffix():
             format_of(*bad)
 
 
+@pytest.mark.parametrize(("name", "format", "told"), [
+    ("k.csv", "jsonl", "-o k.csv with -f jsonl: .csv is a suffix of csv; try: -o k.jsonl, or -f csv"),
+    ("k.JSON", "openpose", "-o k.JSON with -f openpose: .JSON is a suffix of coco; try: -o k, or -f coco"),
+    ("k.jsonl", "csv", "-o k.jsonl with -f csv: .jsonl is a suffix of jsonl; try: -o k.csv, or -f jsonl"),
+])  # fmt: skip
+def test_a_suffix_of_another_format_than_the_one_named_is_refused(name, format, told):
+    with pytest.raises(UsageError) as refused:
+        format_of(Path(name), format)
+    assert str(refused.value) == told
+
+
+@pytest.mark.parametrize("name", ["-", "k", "k.txt", "k.v2"])
+def test_a_name_that_says_no_format_takes_the_one_named(name):
+    assert [format_of(Path(name), format) for format in FORMATS] == list(FORMATS)
+
+
 def test_outputs_are_checked_before_anything_slow(tmp_path):
     source, made = tmp_path / "in.mp4", tmp_path / "made.csv"
     source.write_text("x")

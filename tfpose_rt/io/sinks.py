@@ -52,17 +52,21 @@ SINKS: dict[str, str] = {  # suffix -> format; a name without suffix is a folder
 
 
 def format_of(path: Path, format: str | None = None) -> str:
-    """The data format that `path` is to have: the one named, else by its suffix ("-" and no suffix known: JSONL).
+    """The data format that `path` is to have: the one named, else by its suffix ("-": JSONL).
 
-    Raises: UsageError: unknown format, or a suffix that no format has.
+    Raises: UsageError: unknown format, a suffix that no format has, or one that another format has than the one named.
     """
+    found = SINKS.get(path.suffix.lower())
     if format is not None:
         if format not in FORMATS:
             raise UsageError(f"unknown format {format!r}", why="no such file format", fix=", ".join(FORMATS))
+        if path.suffix and found not in (None, format):
+            own = next(suffix for suffix, name in SINKS.items() if name == format)
+            why, fix = f"{path.suffix} is a suffix of {found}", f"-o {path.with_suffix(own)}, or -f {found}"
+            raise UsageError(f"-o {path} with -f {format}", why=why, fix=fix)
         return format
     if str(path) == "-":
         return "jsonl"
-    found = SINKS.get(path.suffix.lower())
     if found is None:
         hint = "--save-video for a video" if path.suffix.lower() in VIDEO_SUFFIXES else ", ".join(filter(None, SINKS))
         raise UsageError(f"cannot tell the format of {path.name}", why=f"suffix {path.suffix!r} has none", fix=hint)
