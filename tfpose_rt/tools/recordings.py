@@ -7,14 +7,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from tfpose_rt.errors import InputError, PartialError, UsageError
+from tfpose_rt.io.files import check_readable
 from tfpose_rt.io.jsonl import Recording
 from tfpose_rt.io.parquet import read_parquet
 from tfpose_rt.io.parts import PartFile, into_place
 from tfpose_rt.io.sinks import FORMATS, Sink, SinkOptions, check_outputs, in_the_way
+from tfpose_rt.io.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from tfpose_rt.io.table_rows import read_csv
 from tfpose_rt.io.tables import meta_path
 from tfpose_rt.io.trc import person_paths
@@ -23,6 +26,7 @@ from tfpose_rt.stats import Stats, cut_short
 
 log = logging.getLogger(__name__)
 WEIGHTS = (".safetensors", ".pt", ".pth", ".onnx")
+READ = (".jsonl", ".csv", ".parquet")
 
 
 @dataclass(slots=True)
@@ -44,27 +48,46 @@ def open_poses(path: Path) -> Source:
     """Open a recording, a wide CSV table or a Parquet file, finished or not.
 
     Raises:
-        UsageError: weights, or a format that does not hold boxes and times.
+        UsageError: weights, a video, or another file that is no recording.
         InputError: it cannot be read.
     """
-    kind = Path(path.name.removesuffix(".part")).suffix.lower()
-    if kind in WEIGHTS:
-        raise UsageError(f"{path.name} is a model", why="convert is for recordings", fix=f"tfpose-rt export {path}")
-    if path.name.endswith(".part") and kind != ".csv":
-        kind = ".jsonl"  # every other format waits as a recording until its end
+    kind = kind_of(path)
     if kind == ".jsonl":
         recording = Recording(path)
         source = Source(recording.header, ())
         source.results = _noting_summary(recording, source)
         return source
-    if kind not in (".csv", ".parquet"):
-        raise UsageError(
-            f"cannot read {path.name}", why="such files lack boxes or times", fix="a .jsonl, .csv or .parquet file"
-        )
     header, results, summary = (read_csv if kind == ".csv" else read_parquet)(path)
     if header is None:
         raise InputError(f"{path.name} comes without its header", why="its .meta.json is gone", fix="copy it too")
     return Source(header, results, summary)
+
+
+def kind_of(path: Path) -> str:
+    """How a file of poses is to be read, by its name: ".jsonl", ".csv" or ".parquet".
+
+    Raises:
+        UsageError: weights, a video, or another file that is no recording.
+        InputError: a video's or an image's name, and nothing there.
+    """
+    kind, part = Path(path.name.removesuffix(".part")).suffix.lower(), path.name.endswith(".part")
+    why, fix = "recordings are read here", "a .jsonl, .csv or .parquet file"
+    if kind in WEIGHTS:
+        raise UsageError(f"{path.name} is a model", why=why, fix=f"tfpose-rt export {path}")
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder", why=f"{why}, one at a time", fix=f"{fix} in it")
+    if kind in VIDEO_SUFFIXES | IMAGE_SUFFIXES:
+        check_readable(path)
+        what = "an image" if kind in IMAGE_SUFFIXES else "a video"
+        why += ", and `video` makes them"
+        raise UsageError(f"{path.name} is {what}", why=why, fix=f"tfpose-rt video {quote(str(path))}")
+    if part and kind != ".csv":
+        return ".jsonl"  # every other format waits as a recording until its end
+    if kind in (".json", ".trc"):
+        raise UsageError(f"cannot read {path.name}", why="such files lack boxes or times", fix=fix)
+    if kind not in READ:
+        raise UsageError(f"{path.name} is not a recording", why="its name is none of theirs", fix=fix)
+    return kind
 
 
 def _noting_summary(recording: Recording, source: Source) -> Iterator[Result]:
@@ -95,8 +118,9 @@ def convert(
         overwrite: whether files may be replaced.
         strict: refuse a recording that was cut short or has gaps.
     Returns: each path with the number of its frames.
-    Raises: InputError, OutputError, UsageError; PartialError with `strict`.
+    Raises: InputError, OutputError, UsageError (nobody has one of the ids, too); PartialError with `strict`.
     """
+    kind_of(path)
     inputs = _read_from(path)
     check_outputs([p for p, _ in outputs], overwrite, inputs=inputs, aside=True)
     source = open_poses(path)
@@ -138,7 +162,7 @@ def _fill(
     strict: bool,
 ) -> list[Sink]:  # fmt: skip
     """Write and complete every output; none stays behind half-written."""
-    counted = Stats()
+    counted, known = Stats(), set[int]()
     sinks: list[Sink] = []
     try:
         for target, name in outputs:
@@ -147,8 +171,14 @@ def _fill(
             if strict and result.gap is not None:
                 raise PartialError(f"{path.name} has gaps", why=f"{result.gap.reason} at {result.gap.t_start} s")
             counted.count(result)
+            if result.poses is not None and result.poses.ids is not None:
+                known.update(result.poses.ids.tolist())
             for sink in sinks:
                 sink.write(result)
+        for number in options.ids:
+            if number not in known:
+                fix = f"--ids {','.join(map(str, sorted(known)))}" if known else "without --ids: there are none in it"
+                raise UsageError(f"id {number} is not in {path.name}", why="nobody has it", fix=fix)
         if source.summary is None:
             if strict:
                 raise PartialError(f"{path.name} was cut short", why="it has no summary", fix="video --resume")

@@ -1,0 +1,102 @@
+"""`convert` as typed: what is no recording, formats that contradict their files, people who are not there."""
+
+import json
+
+import pandas as pd
+import pytest
+from known_people import SUMMARY, header, results
+from program import run_program
+
+from tfpose_rt.io.jsonl import JsonlSink
+
+
+@pytest.fixture
+def program(monkeypatch, capsys, tmp_path):
+    """The program in a folder with a recording of six frames, clip.jsonl, of people 1 and 2: code and stderr."""
+    monkeypatch.chdir(tmp_path)
+    _recording(tmp_path / "clip.jsonl")
+
+    def run(*words):
+        code, out, err = run_program(monkeypatch, capsys, *words)
+        assert not out
+        return code, err
+
+    return run
+
+
+def _recording(path, **options):
+    sink = JsonlSink(path, header())
+    for result in results(**options):
+        sink.write(result)
+    sink.close(SUMMARY)
+
+
+@pytest.mark.parametrize("words", [("convert", "clip.jsonl"), ("video", "synthetic", "--dry-run")])
+def test_a_file_of_another_format_than_the_one_named_is_refused(program, tmp_path, words):
+    code, err = program(*words, "-f", "jsonl", "-o", "k.csv")
+    assert code == 2
+    assert err == "error: -o k.csv with -f jsonl: .csv is a suffix of csv; try: -o k.jsonl, or -f csv\n"
+    assert program(*words, "-f", "csv", "-o", "k.csv", "-o", "more.jsonl")[0] == 2
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["clip.jsonl"]
+
+
+def test_a_folder_and_a_name_without_suffix_take_the_format_named(program, tmp_path):
+    (tmp_path / "old.csv").mkdir()  # a folder, whatever its name
+    assert program("convert", "clip.jsonl", "-f", "jsonl", "-o", "old.csv")[0] == 0
+    assert program("convert", "clip.jsonl", "-f", "csv", "-o", "new")[0] == 0
+    assert program("convert", "clip.jsonl", "-f", "csv", "-o", "k.csv")[0] == 0
+    assert (tmp_path / "old.csv" / "clip.jsonl").is_file()
+    assert (tmp_path / "new" / "clip.csv").is_file()
+    assert (tmp_path / "k.csv").read_text() == (tmp_path / "new" / "clip.csv").read_text()
+
+
+@pytest.mark.parametrize(("ids", "missing"), [("7", 7), ("1,7", 7), ("-1", -1), ("0", 0)])
+def test_somebody_who_is_not_in_the_recording_is_refused(program, tmp_path, ids, missing):
+    code, err = program("convert", "clip.jsonl", f"--ids={ids}", "-o", "k.csv", "-o", "k")
+    assert (code, err) == (2, f"error: id {missing} is not in clip.jsonl: nobody has it; try: --ids 1,2\n")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["clip.jsonl"]
+
+
+def test_the_people_named_are_in_the_table_and_nobody_else(program, tmp_path):
+    for words, people in ((["--ids", "2"], {2}), (["--ids", "2, 1"], {1, 2}), (["--ids", "all"], {1, 2})):
+        assert program("convert", "clip.jsonl", "-y", "-o", "k.csv", *words)[0] == 0
+        table = pd.read_csv(tmp_path / "k.csv")
+        assert set(table.id.dropna()) == people
+        assert sorted(set(table.frame)) == [0, 1, 2, 3, 4, 6]
+    assert program("convert", "clip.jsonl", "-y", "-o", "k.csv", "--ids", ",")[0] == 2
+
+
+def test_nobody_can_be_named_where_people_have_no_ids(program, tmp_path):
+    _recording(tmp_path / "loose.jsonl", track=False)
+    code, err = program("convert", "loose.jsonl", "--ids", "1", "-o", "k.csv")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "id 1 is not in loose.jsonl" in err
+    assert "there are none in it" in err
+
+
+@pytest.mark.parametrize(("name", "code", "told"), [
+    ("clip.mp4", 2, "clip.mp4 is a video: recordings are read here, and `video` makes them; try: tfpose-rt video"),
+    ("clip.mkv.part", 2, "clip.mkv.part is a video"),
+    ("photo.JPG", 2, "photo.JPG is an image"),
+    ("notes.txt", 2, "notes.txt is not a recording"),
+    ("clip.trc", 2, "cannot read clip.trc: such files lack boxes or times"),
+    ("folder", 2, "folder is a folder: recordings are read here, one at a time"),
+    ("gone.mp4", 3, "gone.mp4 does not exist"),
+    ("gone.jsonl", 3, "cannot read gone.jsonl"),
+    ("model.safetensors", 2, "model.safetensors is a model: recordings are read here; try: tfpose-rt export"),
+])  # fmt: skip
+def test_what_is_no_recording_is_called_what_it_is(program, tmp_path, name, code, told):
+    (tmp_path / "folder").mkdir()
+    if not name.startswith(("gone", "folder")):
+        (tmp_path / name).write_bytes(b"something")
+    (tmp_path / "there.csv").write_text("an older file")  # which --overwrite gives up for something better alone
+    got, err = program("convert", name, "-y", "-o", "there.csv")
+    assert (got, err.count("\n")) == (code, 1)
+    assert err.startswith(f"error: {told}")
+    assert (tmp_path / "there.csv").read_text() == "an older file"
+
+
+def test_the_header_of_what_is_converted_stays_as_it_was(program, tmp_path):
+    assert program("convert", "clip.jsonl", "-o", "k.jsonl", "--ids", "1")[0] == 0
+    first = [json.loads((tmp_path / name).read_text().splitlines()[0]) for name in ("clip.jsonl", "k.jsonl")]
+    assert first[0] == first[1]
