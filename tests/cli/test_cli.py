@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -189,6 +190,70 @@ def test_what_nobody_foresaw_in_one_of_several_files_is_shown_by_vv(
     assert code == 1
     assert "in broken" in err
     assert CANARY not in err
+
+
+STAMPED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (DEBUG|INFO|WARNING|ERROR) +\S")
+
+
+def test_a_log_file_has_what_was_said_and_more(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    log = tmp_path / "run.log"
+
+    def run(*words: str) -> str:
+        code, _, err = call(capsys, monkeypatch, "video", "absent.mp4", "-q", "--log-file", "run.log", *words)
+        assert code == 3
+        return err
+
+    said = run()
+    first = log.read_text()
+    begin, *rest = first.splitlines()
+    assert begin.endswith("INFO    tfpose-rt video absent.mp4 -q --log-file run.log")
+    assert rest[-1].endswith("ERROR   " + said.strip())
+    assert all(STAMPED.match(line) for line in [begin, rest[-1]])
+    run()
+    assert log.read_text().startswith(first)  # added to, not replaced
+    assert len(log.read_text().splitlines()) == 2 * len(first.splitlines())
+    monkeypatch.setattr("tfpose_rt.tools.batch.open_source", broken)
+    code, _, err = call(capsys, monkeypatch, "video", "synthetic", "-o", "a.jsonl", "--log-file", "run.log")
+    assert code == 1
+    assert "in broken" not in err
+    assert "in broken" in log.read_text()  # what -vv would have shown
+    assert CANARY not in log.read_text()
+    call(capsys, monkeypatch, "video", "absent.mp4")  # another run's words are not its
+    assert log.read_text().count("tfpose-rt video") == 3
+
+
+@pytest.mark.parametrize(("name", "why"), [("clip.mp4", "is no log"), ("nowhere/run.log", "no such folder")])
+def test_a_log_file_that_cannot_be_is_refused_first(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, why: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clip.mp4").write_bytes(b"a film")
+    for command in ("video", "webcam", "serve"):
+        code, _, err = call(capsys, monkeypatch, command, "99", "--log-file", name)
+        assert code == 4
+        assert why in err
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"clip.mp4": b"a film"}
+
+
+def test_a_plan_makes_no_log(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in ("video", "webcam", "serve"):
+        code, out, _ = call(capsys, monkeypatch, command, "synthetic", "--dry-run", "--log-file", "run.log")
+        assert code == 0
+        assert json.loads(out)["jobs"][0]["source"] == "synthetic"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_color_may_stand_anywhere(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for words in (("--no-color", "weights", "path", "yolo-n"), ("weights", "path", "yolo-n", "--no-color")):
+        monkeypatch.setenv("NO_COLOR", "")
+        assert call(capsys, monkeypatch, *words)[0] == 0
+        assert os.environ["NO_COLOR"] == "1"
 
 
 def test_no_locals_in_tracebacks() -> None:

@@ -27,7 +27,7 @@ COMMANDS = {
     "train": "train",
     "doctor": "doctor",
 }  # name -> function in the file of that name
-DEBUG = "--debug"
+GLOBAL = {"--debug": "TFPOSE_DEBUG", "--no-color": "NO_COLOR"}  # flag -> what it sets
 GROUPS = ("weights", "bench")  # commands with commands of their own: their file has an `app`
 
 app = typer.Typer(
@@ -53,12 +53,10 @@ def common(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
-    debug: Annotated[
-        bool, typer.Option(DEBUG, help="Show where errors come from; also after the command.", envvar="TFPOSE_DEBUG")
-    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where errors come from.", envvar="TFPOSE_DEBUG")] = False,
     no_color: Annotated[bool, typer.Option("--no-color", help="Plain text; NO_COLOR does the same.")] = False,
 ) -> None:
-    """Human pose from video, on your own machine."""
+    """Human pose from video, on your own machine. --debug and --no-color may stand anywhere."""
     if debug:
         os.environ["TFPOSE_DEBUG"] = "1"
     if no_color:
@@ -76,9 +74,9 @@ def main() -> None:
     forget()
     words = sys.argv[1:]
     own = words[: words.index("--")] if "--" in words else words
-    if DEBUG in own:  # it is typed when something went wrong: at the end of the line that is there already
-        os.environ["TFPOSE_DEBUG"] = "1"
-        words = [word for word in own if word != DEBUG] + words[len(own) :]
+    for flag in GLOBAL.keys() & set(own):  # wherever: they are thought of when the line is there already
+        os.environ[GLOBAL[flag]] = "1"
+    words = [word for word in own if word not in GLOBAL] + words[len(own) :]
     try:
         app(words, windows_expand_args=False)  # a quoted glob is one recording, and a $ in a URL is a $
     except BrokenPipeError:
@@ -94,8 +92,8 @@ def _told(error: Exception) -> int:
     from tfpose_rt.cli.show import debugging, print_error, print_traceback, unexpected
 
     known = isinstance(error, TfposeError)
-    if os.environ.get("TFPOSE_DEBUG") or (debugging() and not known):
-        print_traceback(error)
+    shown = bool(os.environ.get("TFPOSE_DEBUG")) or (debugging() and not known)
+    print_traceback(error, shown=shown)
     told = placed(error) if isinstance(error, TfposeError) else unexpected(error)
     print_error(told)
     return told.exit_code

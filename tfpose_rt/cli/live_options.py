@@ -104,7 +104,7 @@ def typed(context: typer.Context) -> dict[str, Any]:
 
     out: dict[str, Any] = {}
     for name, value in context.params.items():
-        if given(context, name) and name not in ("config", "credentials", "token"):
+        if given(context, name) and name not in ("config", "credentials", "log_file", "token"):
             plain = [v.name if isinstance(v, Path) else v for v in (value if isinstance(value, list) else [value])]
             plain = [mask_text(v) if isinstance(v, str) else v for v in plain]
             out[name] = plain if isinstance(value, list) else plain[0]

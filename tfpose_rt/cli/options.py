@@ -58,6 +58,10 @@ ConfigFile = Annotated[
     Path | None,
     _option(RUN, "--config", help="TOML file with defaults.", dir_okay=False, is_eager=True, callback=take_defaults),
 ]
+LogFile = Annotated[
+    Path | None,
+    _option(RUN, "--log-file", help="Add all that is said, and what -vv would say, to this file.", dir_okay=False),
+]
 DryRun = Annotated[bool, _option(RUN, "--dry-run", help="Print the resolved plan and open nothing.")]
 Progress = Annotated[bool, _option(RUN, "--progress/--no-progress", help="Progress bar, when stderr is a terminal.")]
 Quiet = Annotated[bool, _option(RUN, "--quiet", "-q", help="Errors and the files written, nothing else.")]
@@ -112,6 +116,7 @@ class Running:
 
     threads: Threads = 0
     seed: Seed = 0
+    log_file: LogFile = None
     config: ConfigFile = None
 
 

@@ -26,6 +26,7 @@ from tfpose_rt.cli.live_options import (
 from tfpose_rt.cli.options import (
     OUTPUT,
     Drawing,
+    DryRun,
     Finding,
     Picture,
     Quiet,
@@ -63,14 +64,23 @@ def serve(
     token: Token = "auto", video: Video = True, max_clients: MaxClients = 4, jpeg_quality: Quality = 80,
     record: Folder = None, record_what: RecordWhat = "overlay", camera: Camera = Camera(),
     picture: Picture = Picture(), drawing: Drawing = Drawing(), finding: Finding = Finding(det_every="auto"),
-    duration: Duration = None, running: Running = Running(), quiet: Quiet = False, verbose: Verbose = 0,
+    duration: Duration = None, running: Running = Running(), dry_run: DryRun = False, quiet: Quiet = False,
+    verbose: Verbose = 0,
 ) -> None:  # fmt: skip
     """Show the poses of a camera or stream in a browser; on this machine alone unless told otherwise."""
     options = source_options(camera, picture.rotate, duration=duration, record_what=record_what)
     run = run_config(picture, finding, drawing, running, source=options)
+    if dry_run:
+        from tfpose_rt.cli.plan import show_plan
+
+        show_plan([(source, [])], run, host=host, port=port, takes=None if record is None else str(record))
+        return
+    from tfpose_rt.cli.show import show_log
+
+    show_log(verbose, quiet, running.log_file)
     serve_view(
         source, run, typed(context), host=host, port=port, token=token, video=video, max_clients=max_clients,
-        quality=jpeg_quality, folder=record, what=record_what, duration=duration, quiet=quiet, verbose=verbose,
+        quality=jpeg_quality, folder=record, what=record_what, duration=duration, quiet=quiet,
     )  # fmt: skip
 
 
@@ -78,14 +88,14 @@ def serve_view(
     spec: str, run: Any, args: dict[str, Any], *, host: str = "127.0.0.1", port: int = 8765, token: str = "auto",
     video: bool = True, max_clients: int = 4, quality: int = 80, folder: Path | None = None,
     out: Sequence[Path] = (), record: Path | None = None, what: str = "overlay", overwrite: bool = False,
-    duration: float | None = None, max_frames: int | None = None, quiet: bool = False, verbose: int = 0,
+    duration: float | None = None, max_frames: int | None = None, quiet: bool = False,
 ) -> None:  # fmt: skip
     """Serve until the source ends or the user does; raises typer.Exit with the run's code unless that is 0.
 
     Args beside those of the commands: `folder` is where takes from the page go (None: there are none), `record` a video
     from the first frame on.
     """
-    from tfpose_rt.cli.show import print_summary, say, show_log
+    from tfpose_rt.cli.show import print_summary, say
     from tfpose_rt.cli.watch import interruptible
     from tfpose_rt.errors import OutputError, UsageError
 
@@ -101,7 +111,6 @@ def serve_view(
         raise OutputError(f"--record {folder}", why="no such folder", fix=f"mkdir -p {folder}")
     check_files(spec, out, record, what, overwrite)
     secret = read_token(token, host)
-    show_log(verbose, quiet)
     options = ServeOptions(
         host=host, port=port, token=secret, video=video, max_clients=max_clients, record=folder is not None
     )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from tfpose_rt.cli.journal import LOGGER, note, open_journal
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,13 +30,19 @@ def console() -> Console:
 
 
 def say(text: str, style: str | None = None) -> None:
-    """One plain line; markup and control characters in names are shown, not obeyed."""
+    """One plain line; markup and control characters in names are shown, not obeyed. It goes to --log-file, too."""
+    _print(text, style)
+    note(text)
+
+
+def _print(text: str, style: str | None = None) -> None:
     console().print("".join(c if c.isprintable() else "?" for c in text), markup=False, emoji=False, style=style)
 
 
 def print_error(error: TfposeError) -> None:
     """What, why, what to do: one line."""
-    say(f"error: {error}", style="red" if console().is_terminal else None)
+    _print(f"error: {error}", "red" if console().is_terminal else None)
+    note(f"error: {error}", logging.ERROR)
 
 
 def unexpected(error: Exception) -> TfposeError:
@@ -45,21 +55,53 @@ def unexpected(error: Exception) -> TfposeError:
     return TfposeError(f"unexpected {type(error).__name__}", why=why, fix=fix)
 
 
-def print_traceback(error: BaseException) -> None:
-    """Where an error comes from, as Python tells it: no local values, and no secrets of addresses."""
+def print_traceback(error: BaseException, *, shown: bool = True) -> None:
+    """Where an error comes from, as Python tells it: no local values, and no secrets of addresses.
+
+    Args:
+        error: of any kind.
+        shown: on stderr too, not in --log-file alone.
+    """
     import traceback
 
     from tfpose_rt.io.urls import mask_text
 
     for line in mask_text("".join(traceback.format_exception(error))).splitlines():
-        say(line)
+        if shown:
+            _print(line)
+        note(line, logging.DEBUG)
+
+
+class Lines(logging.Handler):
+    """Messages of the library as lines on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show one."""
+        _print(record.getMessage())
+        if record.exc_info and record.exc_info[1] and self.level <= logging.DEBUG:
+            print_traceback(record.exc_info[1])
+
+
+def show_log(verbose: int, quiet: bool, file: Path | None = None) -> None:
+    """Warnings of the library as lines on stderr; -v adds what it does, -vv everything, tracebacks too.
+
+    Args:
+        verbose: how often -v was given.
+        quiet: errors alone.
+        file: gets all of it, whatever stderr gets.
+    Raises: OutputError: the file cannot be written, or is no log.
+    """
+    lines = next((handler for handler in LOGGER.handlers if isinstance(handler, Lines)), None) or Lines()
+    lines.setLevel(logging.ERROR if quiet else (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)])
+    LOGGER.addHandler(lines)  # once, however often
+    LOGGER.propagate = False
+    open_journal(file)
+    LOGGER.setLevel(lines.level if file is None else logging.DEBUG)
 
 
 def debugging() -> bool:
     """Whether -vv was given."""
-    import logging
-
-    return logging.getLogger("tfpose_rt").level == logging.DEBUG
+    return any(isinstance(handler, Lines) and handler.level <= logging.DEBUG for handler in LOGGER.handlers)
 
 
 def print_table(rows: Mapping[str, Any]) -> None:
@@ -67,23 +109,6 @@ def print_table(rows: Mapping[str, Any]) -> None:
     width = max(map(len, rows), default=0)
     for name, value in rows.items():
         say(f"  {name:<{width}}  {value}")
-
-
-def show_log(verbose: int, quiet: bool) -> None:
-    """Warnings of the library as lines on stderr; -v adds what it does, -vv everything, tracebacks too."""
-    import logging
-
-    class Lines(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            say(record.getMessage())
-            if record.exc_info and record.exc_info[1]:
-                print_traceback(record.exc_info[1])
-
-    logger = logging.getLogger("tfpose_rt")
-    logger.setLevel(logging.ERROR if quiet else (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)])
-    if not any(type(handler).__name__ == "Lines" for handler in logger.handlers):
-        logger.addHandler(Lines())
-        logger.propagate = False
 
 
 def progress_bar(visible: bool = True) -> Progress:

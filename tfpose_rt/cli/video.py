@@ -57,6 +57,7 @@ Display = Annotated[str, _option(DISPLAY, "--display", help="none, window or aut
 Jobs = Annotated[int, _option(RUN, "--jobs", "-j", help="Files at once, each in a process of its own.")]
 FailFast = Annotated[bool, _option(RUN, "--fail-fast/--keep-going", help="Stop at the first file that fails.")]
 Cluster = Annotated[str, _option(RUN, "--cluster", help="ray: spread the files over a Ray cluster.")]
+UNTOLD = ("config", "log_file", "sources")  # of what was typed: not for the header
 
 
 @spread
@@ -77,7 +78,7 @@ def video(
     from tfpose_rt.io.parts import SinkOptions
     from tfpose_rt.tools.batch import How
 
-    show_log(verbose, quiet)
+    show_log(verbose, quiet, None if dry_run else running.log_file)
     if hash not in ("ends", "full"):
         raise UsageError(f"--hash {hash}", why="unknown", fix="--hash ends or --hash full")
     part = SourceOptions(
@@ -88,7 +89,7 @@ def video(
     how = How(
         overwrite=overwrite, resume=resume, skip_existing=skip_existing, fail_fast=fail_fast, sound=audio,
         sink=SinkOptions(codec=codec, csv_layout=csv_layout, openpose_layout=openpose_layout),
-        args={k: v for k, v in context.params.items() if given(context, k) and k not in ("config", "sources")},
+        args={k: v for k, v in context.params.items() if given(context, k) and k not in UNTOLD},
     )  # fmt: skip
     process(
         sources, out=out, formats=[f for f in format.split(",") if f], save_video=save_video, display=display, run=run,

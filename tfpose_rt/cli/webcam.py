@@ -80,17 +80,20 @@ def webcam(
 
         show_plan([(source, outputs(out, record, record_what))], run)
         return
+    from tfpose_rt.cli.show import show_log
+
+    show_log(verbose, quiet, running.log_file)
     if display == "http":
         from tfpose_rt.cli.serve import serve_view
 
         serve_view(
             source, run, typed(context), out=out, record=record, what=record_what, overwrite=overwrite,
-            duration=duration, max_frames=max_frames, quiet=quiet, verbose=verbose,
+            duration=duration, max_frames=max_frames, quiet=quiet,
         )  # fmt: skip
         return
     code = _run(
         source, run, typed(context), out=out, record=record, what=record_what, overwrite=overwrite, display=display,
-        duration=duration, max_frames=max_frames, progress=progress, quiet=quiet, verbose=verbose,
+        duration=duration, max_frames=max_frames, progress=progress, quiet=quiet,
     )  # fmt: skip
     if code:
         raise typer.Exit(code)
@@ -98,10 +101,10 @@ def webcam(
 
 def _run(
     spec: str, run: Any, args: dict[str, Any], *, out: list[Path], record: Path | None, what: str, overwrite: bool,
-    display: str, duration: float | None, max_frames: int | None, progress: bool, quiet: bool, verbose: int,
+    display: str, duration: float | None, max_frames: int | None, progress: bool, quiet: bool,
 ) -> int:  # fmt: skip
     """The run; its exit code."""
-    from tfpose_rt.cli.show import console, estimator_rows, print_summary, print_table, say, show_log
+    from tfpose_rt.cli.show import console, estimator_rows, print_summary, print_table, say
     from tfpose_rt.cli.watch import interruptible
 
     check_files(spec, out, record, what, overwrite)
@@ -111,7 +114,6 @@ def _run(
     from tfpose_rt.pipeline import Stream
     from tfpose_rt.stats import require_frames
 
-    show_log(verbose, quiet)
     with interruptible() as interruption:
         source = open_live(spec, run.source)
         try:
