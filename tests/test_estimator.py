@@ -1,11 +1,12 @@
 """PoseEstimator: what it hands on of what the detector finds. No model is loaded."""
 
+import cv2
 import numpy as np
 import pytest
 from fakes import BlockEstimator, picture
 
-from tfpose_rt.config import RunConfig
-from tfpose_rt.errors import UsageError
+from tfpose_rt import RunConfig
+from tfpose_rt.errors import InputError, UsageError
 from tfpose_rt.estimator import PoseEstimator
 
 
@@ -40,3 +41,77 @@ def test_who_is_left_out_is_among_the_others(settings):
     assert corners(people[0].boxes) == corners(one.detect([THREE])[0].boxes)
     assert set(corners(people[0].boxes) + corners(others[0])) == {(10, 10), (100, 20), (200, 30)}
     assert (len(people[1]), others[1].shape) == (0, (0, 4))
+
+
+@pytest.fixture
+def predict():
+    """`predict` of an estimator that finds blocks of blue, the first channel of BGR, and knows their joints."""
+    made = estimator()
+    made.poses = made._detector.poses
+    return made.predict
+
+
+BLUE = picture([(10, 10), (100, 20)]) * np.array([1, 0, 0], np.uint8)
+
+
+def test_predict_takes_an_array_or_a_path_or_several(predict, tmp_path):
+    file = tmp_path / "Tänzer 踊り.png"
+    file.write_bytes(cv2.imencode(".png", BLUE)[1].tobytes())
+    for one in (BLUE, file, str(file)):
+        assert corners(predict(one).boxes) == [(10, 10), (100, 20)]
+    for several in ([BLUE, file], (str(file), BLUE), iter([file, file])):
+        assert [len(poses) for poses in predict(several)] == [2, 2]
+    assert predict([]) == []
+    assert len(predict(picture([]))) == 0
+    assert not any(hasattr(poses, "ids") and poses.ids is not None for poses in predict([BLUE]))
+
+
+def test_the_order_of_the_channels_is_that_of_arrays_alone(predict, tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), BLUE)
+    assert len(predict(BLUE[..., ::-1], color="rgb")) == 2
+    assert len(predict(BLUE, color="rgb")) == 0
+    assert len(predict(tmp_path / "a.png", color="rgb")) == 2
+    with pytest.raises(ValueError, match="rgb"):
+        predict(BLUE, color="RGBA")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        BLUE[..., 0],
+        BLUE.astype(np.float32),
+        np.dstack([BLUE, BLUE[..., :1]]),
+        BLUE[None],
+        BLUE[:0],
+        [BLUE[0]],
+        [3],
+        3,
+        None,
+    ],
+)
+def test_what_is_no_picture_is_refused(predict, wrong):
+    with pytest.raises(ValueError, match=r"a picture is .*\(H, W, 3\) uint8, not"):
+        predict(wrong)
+
+
+def test_a_path_that_is_no_image_is_told(predict, tmp_path):
+    (tmp_path / "clip.mp4").write_bytes(b"not an image")
+    for name, told in (
+        ("gone.jpg", "gone.jpg does not exist"),
+        ("clip.mp4", "clip.mp4 is not an image"),
+        ("", "folder"),
+    ):
+        with pytest.raises(InputError, match=told):
+            predict(tmp_path / name)
+
+
+def test_an_image_on_its_side_is_turned_upright(predict, tmp_path):
+    from PIL import Image as Pillow
+
+    tagged = Pillow.fromarray(np.ascontiguousarray(np.rot90(BLUE)[..., ::-1]))
+    exif = tagged.getexif()
+    exif[0x0112] = 6  # turn it clockwise by a quarter to see it upright
+    tagged.save(tmp_path / "phone.png", exif=exif)
+    found = predict(tmp_path / "phone.png")
+    assert found.size == (320, 240)
+    assert corners(found.boxes) == [(10, 10), (100, 20)]

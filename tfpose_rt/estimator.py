@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from tfpose_rt.engine import EngineChoice
 
 
+Picture = Image | str | Path  # an array, or the path of a file
+
+
 class PoseEstimator:
     """Finds people and their keypoints in pictures.
 
@@ -33,6 +36,8 @@ class PoseEstimator:
     """
 
     def __init__(self, run: RunConfig | None = None, **options: Any) -> None:
+        if "smooth" in options:
+            options["smooth"] = options["smooth"] or "off"  # None, as Python says it
         self.run = dataclasses.replace(run, **options) if run is not None else RunConfig(**options)
         from tfpose_rt import assets
 
@@ -166,24 +171,24 @@ class PoseEstimator:
         ]
 
     @overload
-    def predict(self, image: Image, *, color: str = "bgr") -> Poses: ...
+    def predict(self, image: Picture, *, color: str = "bgr") -> Poses: ...  # type: ignore[overload-overlap]  # a str
     @overload
-    def predict(self, image: Sequence[Image], *, color: str = "bgr") -> list[Poses]: ...
-    def predict(self, image: Image | Sequence[Image], *, color: str = "bgr") -> Poses | list[Poses]:
-        """Find the people in one picture, or in each of a list; no tracking.
+    def predict(self, image: Iterable[Picture], *, color: str = "bgr") -> list[Poses]: ...
+    def predict(self, image: Picture | Iterable[Picture], *, color: str = "bgr") -> Poses | list[Poses]:
+        """Find the people in one picture, or in each of several; no tracking.
 
         Args:
-            image: (H, W, 3) uint8, or a list of such.
-            color: channel order, "bgr" (OpenCV) or "rgb".
-        Raises: ValueError: not a picture of that kind.
+            image: (H, W, 3) uint8, or the path of an image file, turned as its EXIF tag says; or a list of such.
+            color: channel order of arrays, "bgr" (OpenCV) or "rgb".
+        Returns: one Poses, or a list of them for a list.
+        Raises: ValueError: not a picture of that kind. InputError: a file that is missing or no image.
         """
         if color not in ("bgr", "rgb"):
             raise ValueError(f'color is "bgr" or "rgb", not {color!r}')
-        images = [image] if isinstance(image, np.ndarray) else list(image)
-        if color == "rgb":
-            images = [np.ascontiguousarray(i[..., ::-1]) for i in images]
-        out = self.poses(images, self.detect(images))
-        return out[0] if isinstance(image, np.ndarray) else out
+        if isinstance(image, np.ndarray | str | Path) or not isinstance(image, Iterable):
+            return self.predict([image], color=color)[0]
+        images = [_bgr(picture, color) for picture in image]
+        return self.poses(images, self.detect(images))
 
     def stream(self, source: Any) -> Any:
         """Iterate over the results of a source: a path, a camera's number, a URL, or (image, seconds) pairs."""
@@ -231,6 +236,16 @@ class PoseEstimator:
             xy=frozen(xy), scores=frozen(scores), boxes=frozen(boxes), box_scores=frozen(box_scores),
             errors=frozen(errors), box_from=(word,) * len(xy), size=(image.shape[1], image.shape[0]),
         )  # fmt: skip
+
+
+def _bgr(picture: Picture, color: str) -> Image:
+    """A caller's picture as the networks want it."""
+    from tfpose_rt.io.images import check_picture, load_image
+
+    if isinstance(picture, str | Path):
+        return load_image(Path(picture))
+    check_picture(picture)
+    return np.ascontiguousarray(picture if color == "bgr" else picture[..., ::-1])
 
 
 def choose_device(asked: str) -> tuple[Any, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -107,6 +108,23 @@ def read_image(path: Path, *, upright: bool = True) -> Image | None:
     except OSError:
         return None
     return decode_image(data, upright=upright) if len(data) else None
+
+
+def load_image(path: Path) -> Image:
+    """As `read_image`. Raises InputError: missing, not readable, or not an image."""
+    check_readable(path)
+    image = read_image(path)
+    if image is None:
+        raise InputError(f"{path.name} is not an image", why="it cannot be decoded", fix="a .png or .jpg file")
+    return image
+
+
+def check_picture(image: Any) -> None:
+    """Raise ValueError unless this is a picture that the caller holds: (H, W, 3) uint8, with pixels in it."""
+    if not isinstance(image, np.ndarray):
+        raise ValueError(f"a picture is an array (H, W, 3) uint8, not {type(image).__name__}")
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+        raise ValueError(f"a picture is (H, W, 3) uint8, not {image.shape} {image.dtype}")
 
 
 def decode_image(data: npt.NDArray[np.uint8], *, upright: bool = True) -> Image | None:

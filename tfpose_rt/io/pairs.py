@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-
-import numpy as np
+from typing import Any
 
 from tfpose_rt.errors import InputError
+from tfpose_rt.io.images import check_picture
 from tfpose_rt.records import Frame, Gap, Image, Segment, StreamInfo
 
 
@@ -15,7 +15,7 @@ class PairSource:
 
     Args:
         pairs: image (H, W, 3) uint8 BGR, copied as it is taken, so that one array may serve for all; seconds rising.
-    Raises: InputError: there is no first pair.
+    Raises: InputError: there is no first pair. ValueError: the first is no such pair.
     """
 
     live = False
@@ -25,7 +25,7 @@ class PairSource:
         self._pairs = iter(pairs)
         self.ended = "eof"
         try:
-            self._first = next(self._pairs)
+            self._first = _checked(next(self._pairs))
         except StopIteration:
             raise InputError("no pictures", why="the iterable is empty", fix="(image, seconds) pairs") from None
         image = self._first[0]
@@ -41,9 +41,7 @@ class PairSource:
         index = 0
         pair: tuple[Image, float] | None = self._first
         while pair is not None:
-            image, t = pair
-            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-                raise ValueError(f"an image is (H, W, 3) uint8, not {image.shape} {image.dtype}")
+            image, t = _checked(pair)
             if index and t <= last:
                 raise ValueError(f"seconds must rise: {t} after {last}")
             if (image.shape[1], image.shape[0]) != size:
@@ -57,3 +55,10 @@ class PairSource:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def _checked(pair: Any) -> tuple[Image, float]:
+    if isinstance(pair, tuple | list) and len(pair) == 2:
+        check_picture(pair[0])
+        return pair[0], float(pair[1])
+    raise ValueError(f"pictures come as (image, seconds), not as {type(pair).__name__}")
