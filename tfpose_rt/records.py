@@ -5,7 +5,7 @@ Coordinates are pixels of the upright frame, x right, y down; (0, 0) is the CENT
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -117,6 +117,7 @@ class Poses:
             None where the model does not say.
         swapped: (N, 2) bool, whether left and right of the arms, of the legs, are the other way round than the model
             named them in this frame (`skeleton.LIMBS`); None where the model's own names are kept.
+        unit: of `xy`, `xy_smooth` and `boxes`: "px", or "share" of the picture's sides as `normalised` gives them.
     """
 
     xy: Float
@@ -132,6 +133,7 @@ class Poses:
     xy_smooth: Float | None = None
     errors: Float | None = None
     swapped: npt.NDArray[np.bool_] | None = None
+    unit: Literal["px", "share"] = "px"
 
     def __len__(self) -> int:
         """The number of people."""
@@ -144,6 +146,81 @@ class Poses:
         arrays = {name: getattr(self, name) for name in each}
         kept: dict[str, Any] = {n: frozen(a[chosen], a.dtype) for n, a in arrays.items() if a is not None}
         return replace(self, box_from=tuple(self.box_from[i] for i in chosen) if self.box_from else (), **kept)
+
+    def select(self, ids: Iterable[int]) -> Poses:
+        """The people with those ids, as far as they are in this frame, in the order of their rows.
+
+        Raises: ValueError: tracking was off, so that nobody has an id.
+        """
+        if self.ids is None:
+            if len(self):
+                raise ValueError("nobody has an id: tracking was off, or this is no stream")
+            return self
+        return self.take(np.isin(self.ids, np.array(list(ids), np.int64)))
+
+    def normalised(self) -> Poses:
+        """Places and boxes as shares of the picture, (x + 0.5) / W and (y + 0.5) / H: 0..1 from edge to edge.
+
+        `errors` are left out: a distance has no unit where x and y are counted in different ones.
+
+        Raises: ValueError: they are shares already, or the picture's size is not known.
+        """
+        side = np.array(self.size, np.float32)
+        if self.unit != "px" or not side.all():
+            raise ValueError("these are shares already" if side.all() else "the size of the picture is not known")
+        smooth = None if self.xy_smooth is None else frozen((self.xy_smooth + 0.5) / side)
+        xy, boxes = frozen((self.xy + 0.5) / side), frozen((self.boxes + 0.5) / np.tile(side, 2))
+        return replace(self, xy=xy, xy_smooth=smooth, boxes=boxes, errors=None, unit="share")
+
+    def draw(self, image: Image, **style: Any) -> Image:
+        """These people on a copy of their picture.
+
+        Args:
+            image: (H, W, 3) uint8 BGR, of `size`; not changed.
+            style: fields of `tfpose_rt.draw.DrawStyle`, such as `kpt_thr=0.5` or `boxes=False`.
+        Returns: (H, W, 3) uint8 BGR, a new image.
+        Raises: ValueError: a picture of another size or kind, or poses in shares. TypeError: no such field.
+        """
+        from tfpose_rt.io import handover
+
+        return handover.drawn(self, image, **style)
+
+    def to_dict(self, *, full_precision: bool = False) -> dict[str, Any]:
+        """The frame record of a JSONL recording, of numbers, lists and None; see docs/formats.md.
+
+        Args:
+            full_precision: all digits instead of 2 decimals of pixels, 4 of scores and 6 of seconds.
+        Raises: ValueError: poses in shares; records hold pixels.
+        """
+        from tfpose_rt.io import handover
+
+        return handover.frame_record(self, full_precision=full_precision)
+
+    def to_openpose(self, *, layout: str = "coco18", kpt_thr: float = 0.3) -> dict[str, Any]:
+        """What an OpenPose JSON file of this frame holds: `version` and `people`; shares where these are.
+
+        Args:
+            layout: coco18, body25 or coco17.
+            kpt_thr: joints with a lower score are 0, 0, 0, as readers of such files expect.
+        Raises: UsageError: no such layout.
+        """
+        from tfpose_rt.io import handover
+
+        return handover.openpose_frame(self, layout=layout, kpt_thr=kpt_thr)
+
+    def to_supervision(self, *, kpt_thr: float = 0.3) -> Any:
+        """These people as `supervision.KeyPoints`, of supervision before or after its change of names in 0.29.
+
+        Its `data` has `xyxy`, `class_name` and, with tracking, `tracker_id`; `class_id` is 0. Its edge annotator counts
+        joints from 1: `edges=[(a + 1, b + 1) for a, b in tfpose_rt.skeleton.EDGES]`.
+
+        Args:
+            kpt_thr: joints with a lower score are not `visible`, where its KeyPoints know that.
+        Raises: UsageError: supervision is not installed.
+        """
+        from tfpose_rt.io import handover
+
+        return handover.key_points(self, kpt_thr=kpt_thr)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-import numpy.typing as npt
-
 from tfpose_rt.errors import UsageError
 from tfpose_rt.io.parts import SinkOptions
 from tfpose_rt.io.record_json import PIXELS, SHARES
@@ -24,8 +21,7 @@ def chosen(poses: Poses, options: SinkOptions) -> Poses:
     Raises: UsageError: smoothed points asked for where none were made.
     """
     if options.ids:
-        keep = np.isin(poses.ids, options.ids) if poses.ids is not None else np.zeros(len(poses), bool)
-        poses = poses.take(keep)
+        poses = poses.take([]) if poses.ids is None else poses.select(options.ids)
     if options.field == "smooth" and len(poses):
         if poses.xy_smooth is None:
             raise UsageError(
@@ -33,9 +29,7 @@ def chosen(poses: Poses, options: SinkOptions) -> Poses:
             )
         poses = replace(poses, xy=poses.xy_smooth)
     if options.normalised:
-        side: npt.NDArray[np.float32] = np.array(poses.size, np.float32)
-        if not side.all():
+        if not all(poses.size):
             raise UsageError("--normalised", why="the size of the picture is not known", fix="convert from the JSONL")
-        corners = np.concatenate((side, side))
-        poses = replace(poses, xy=(poses.xy + 0.5) / side, boxes=(poses.boxes + 0.5) / corners, errors=None)
+        poses = poses.normalised()
     return poses

@@ -55,8 +55,7 @@ class OpenPoseSink:
         self.path, self.written, self._overwrite = path, 0, overwrite
         self._part = PartFile.part(path)
         self._stem = safe_name(Path(str(header.get("source", {}).get("name") or path.name)).stem)
-        if options.openpose_layout not in LAYOUTS:
-            raise UsageError(f"layout {options.openpose_layout!r}", why="unknown", fix=", ".join(LAYOUTS))
+        known_layout(options.openpose_layout)
         if options.openpose_naming not in ("openpose", "pose2sim"):
             raise UsageError(f"naming {options.openpose_naming!r}", why="unknown", fix="openpose, pose2sim")
         try:
@@ -85,12 +84,11 @@ class OpenPoseSink:
         """Add one frame; gaps and events have no file."""
         if result.poses is None:
             return
-        poses = chosen(result.poses, self._options)
-        people = openpose_people(poses, self._options)
+        about = document(chosen(result.poses, self._options), self._options)
         number = (
             f"{result.frame:012d}_keypoints" if self._options.openpose_naming == "openpose" else f"{result.frame:06d}"
         )
-        text = json.dumps({"version": 1.3, "people": people}, separators=(",", ":"))
+        text = json.dumps(about, separators=(",", ":"))
         try:
             (self._part / f"{self._stem}_{number}.json").write_text(text, encoding="utf-8")
         except FileNotFoundError as error:
@@ -142,8 +140,15 @@ class OpenPoseSink:
         return max(found, default=None)
 
 
-def openpose_people(poses: Poses, options: SinkOptions) -> list[dict[str, Any]]:
-    """The `people` of one frame, fields and order as OpenPose writes them; `person_id` is [-1] without ids.
+def known_layout(name: str) -> str:
+    """The name of a layout. Raises UsageError: there is none of that name."""
+    if name not in LAYOUTS:
+        raise UsageError(f"layout {name!r}", why="unknown", fix=", ".join(LAYOUTS))
+    return name
+
+
+def document(poses: Poses, options: SinkOptions) -> dict[str, Any]:
+    """The file of one frame, fields and order as OpenPose writes them; `person_id` is [-1] without ids.
 
     Args:
         poses: as `chosen` gives them.
@@ -156,7 +161,7 @@ def openpose_people(poses: Poses, options: SinkOptions) -> list[dict[str, Any]]:
         person: dict[str, Any] = {"person_id": [-1 if poses.ids is None else int(poses.ids[i])]}
         person["pose_keypoints_2d"] = points
         people.append(person | {name: [] for name in REST})
-    return people
+    return {"version": 1.3, "people": people}
 
 
 def _points(xy: npt.NDArray[np.float64], scores: npt.NDArray[np.float64], options: SinkOptions) -> list[float]:
