@@ -176,3 +176,66 @@ def test_points_that_are_not_numbers_say_nothing():
     for frame in range(11, 30):
         assert not keeper.update(seen(body(), frame)).swapped.any()
     assert keeper.update(seen(body(), 30, wrong=(ARMS,))).swapped.tolist() == [[True, False]]
+
+
+def legs_together(xy, *, hips=0.0):
+    """The same person with one leg behind the other: knees and ankles at the same place, hips `hips` px apart."""
+    xy = np.asarray(xy, np.float32).copy()
+    for part, apart in (("hip", hips), ("knee", 0.0), ("ankle", 0.0)):
+        pair = [INDEX[f"{side}_{part}"] for side in ("left", "right")]
+        xy[pair, 0] = xy[pair, 0].mean() + apart / 2 * np.array([1, -1])
+    return xy
+
+
+def test_hips_are_named_as_the_shoulders_are():
+    """From the front, one leg behind the other, all named the wrong way round: the hips alone would not tell."""
+    keeper = SideKeeper()
+    for frame in range(20):
+        wrong = (ARMS, LEGS) if frame in (10, 11, 14) else ()
+        kept = keeper.update(seen(legs_together(body(), hips=10), frame, wrong=wrong))
+        assert kept.swapped[0].tolist() == [bool(wrong)] * 2
+
+
+def test_somebody_seen_from_the_side_may_turn_the_shoulders_against_the_hips():
+    """A walker's shoulders swing by a few px, against the hips: that is no reason to exchange anything."""
+    keeper = SideKeeper()
+    for frame in range(60):
+        xy, swing = body(width=0), 5 * np.sin(2 * np.pi * frame / 30)
+        for part, share in (("shoulder", 1.0), ("hip", -1.0)):
+            for side, sign in (("left", 1), ("right", -1)):
+                xy[INDEX[f"{side}_{part}"], 0] += sign * share * swing / 2
+        assert not keeper.update(seen(xy, frame)).swapped.any()
+
+
+def test_what_was_wrong_before_the_legs_crossed_is_not_held_against_the_model_after():
+    """A walker from the side. One frame is named wrongly, then the legs cross: who knows which is which behind it."""
+    keeper = SideKeeper()
+    for frame in range(30):
+        xy = legs_together(body(width=0)) if 16 <= frame < 18 else legs_apart(body(width=0))
+        kept = keeper.update(seen(xy, frame, wrong=(LEGS,) if frame == 15 else ()))
+        assert kept.swapped[0].tolist() == [False, frame == 15]
+
+
+def legs_apart(xy):
+    """The same person in stride, the left leg 60 px before the right one at the ankles."""
+    xy = np.asarray(xy, np.float32).copy()
+    for part, stride in (("knee", 15), ("ankle", 30)):
+        xy[INDEX[f"left_{part}"], 0] += stride
+        xy[INDEX[f"right_{part}"], 0] -= stride
+    return xy
+
+
+@pytest.mark.parametrize("fps", [10.0, 30.0])
+def test_after_a_cut_the_model_names_anew(fps):
+    """Somebody from behind, then, in the same place, somebody else from the front with the arms raised."""
+    keeper = SideKeeper()
+    behind, front = body(width=-40), body(width=44)
+    for side, sign in (("left", 1), ("right", -1)):
+        for part, y in (("elbow", 30), ("wrist", 5)):
+            front[INDEX[f"{side}_{part}"]] = 50 + sign * 40, y
+        front[INDEX[f"{side}_knee"], 1] = 140
+        front[INDEX[f"{side}_hip"], 1] = 100
+    for frame in range(40):
+        assert not keeper.update(seen(behind if frame < 20 else front, frame, fps=fps)).swapped.any()
+    kept = keeper.update(seen(front, 40, wrong=(ARMS, LEGS), fps=fps))
+    assert kept.swapped.all()  # and it is followed from there
