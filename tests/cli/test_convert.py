@@ -1,6 +1,7 @@
 """`convert` as typed: what is no recording, formats that contradict their files, people who are not there."""
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -8,6 +9,7 @@ from known_people import SUMMARY, header, results
 from program import run_program
 
 from tfpose_rt.io.jsonl import JsonlSink
+from tfpose_rt.io.tables import CsvSink
 
 
 @pytest.fixture
@@ -66,6 +68,58 @@ def test_the_people_named_are_in_the_table_and_nobody_else(program, tmp_path):
     assert program("convert", "clip.jsonl", "-y", "-o", "k.csv", "--ids", ",")[0] == 2
 
 
+def test_a_recording_of_some_people_holds_and_counts_them_alone(program, tmp_path):
+    assert program("convert", "clip.jsonl", "-o", "k.jsonl", "--ids", "1")[0] == 0
+    *_, last = records = [json.loads(line) for line in (tmp_path / "k.jsonl").read_text().splitlines()]
+    frames = [r for r in records if r["type"] == "frame"]
+    assert [[p["id"] for p in r["persons"]] for r in frames] == [[], [1], [1], [], [], []]
+    assert (last["frames_with_people"], last["persons"], last["ids"]) == (2, 2, 1)
+    assert program("convert", "clip.jsonl", "-o", "all.jsonl")[0] == 0
+    assert records[0] == json.loads((tmp_path / "all.jsonl").read_text().splitlines()[0])
+
+
+@pytest.mark.parametrize("words", [["--normalised"], ["--field", "smooth"], ["--normalised", "-f", "csv,jsonl"]])
+def test_what_a_recording_cannot_hold_is_refused(program, tmp_path, words):
+    code, err = program("convert", "clip.jsonl", "-o", *(["k"] if "-f" in words else ["k.jsonl"]), *words)
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"{' '.join(words[:2] if words[0] == '--field' else words[:1])} with JSONL" in err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["clip.jsonl"]
+
+
+@pytest.mark.parametrize("words", [
+    ["--csv-layout", "tall"], ["--openpose-layout", "coco19"], ["--naming", "ours"], ["--fill", "zero"],
+    ["--field", "rough"], ["--kpt-thr", "1.5"],
+])  # fmt: skip
+def test_words_and_numbers_that_make_no_sense_are_refused_whatever_is_made(program, words):
+    code, err = program("convert", "clip.jsonl", "-o", "k.csv", *words)
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith(f"error: {' '.join(words)}: ")
+
+
+def test_strict_looks_at_what_the_summary_of_a_table_counts(program, tmp_path):
+    """A table holds no gaps, and its rows look complete."""
+    for name, gaps, complete, expected in (("whole", 0, True, 0), ("gaps", 1, True, 7), ("cut", 0, False, 7)):
+        sink = CsvSink(tmp_path / f"{name}.csv", header())
+        for result in results():
+            sink.write(result)
+        sink.close(SUMMARY | {"gaps": gaps, "complete": complete})
+        assert program("convert", f"{name}.csv", "-o", f"{name}.jsonl", "--strict")[0] == expected
+        assert (tmp_path / f"{name}.jsonl").exists() == (expected == 0)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_table_of_smoothed_points_is_told_when_it_is_read(program, tmp_path, kind):
+    sink = JsonlSink(tmp_path / "both.jsonl", header())
+    for r in results():
+        sink.write(r if r.poses is None else replace(r, poses=replace(r.poses, xy_smooth=r.poses.xy + 1)))
+    sink.close(SUMMARY)
+    for field in ("raw", "smooth"):
+        assert program("convert", "both.jsonl", "-o", f"{field}.{kind}", "--field", field)[0] == 0
+        code, err = program("convert", f"{field}.{kind}", "-o", f"{field}.jsonl")
+        assert code == 0
+        assert ("smoothed points alone" in err) == (field == "smooth")
+
+
 def test_nobody_can_be_named_where_people_have_no_ids(program, tmp_path):
     _recording(tmp_path / "loose.jsonl", track=False)
     code, err = program("convert", "loose.jsonl", "--ids", "1", "-o", "k.csv")
@@ -94,9 +148,3 @@ def test_what_is_no_recording_is_called_what_it_is(program, tmp_path, name, code
     assert (got, err.count("\n")) == (code, 1)
     assert err.startswith(f"error: {told}")
     assert (tmp_path / "there.csv").read_text() == "an older file"
-
-
-def test_the_header_of_what_is_converted_stays_as_it_was(program, tmp_path):
-    assert program("convert", "clip.jsonl", "-o", "k.jsonl", "--ids", "1")[0] == 0
-    first = [json.loads((tmp_path / name).read_text().splitlines()[0]) for name in ("clip.jsonl", "k.jsonl")]
-    assert first[0] == first[1]

@@ -78,11 +78,9 @@ def test_absent_values_are_empty_or_nan_as_asked(tmp_path):
     assert (tmp_path / "a.csv").read_text().split("\n")[1].split(",")[3:5] == ["nan", "nan"]
 
 
-def test_ids_and_shares_of_the_picture(tmp_path):
-    write(CsvSink(tmp_path / "a.csv", header(), SinkOptions(ids=(2,), normalised=True)))
+def test_shares_of_the_picture(tmp_path):
+    write(CsvSink(tmp_path / "a.csv", header(), SinkOptions(normalised=True)))
     table = pd.read_csv(tmp_path / "a.csv")
-    assert set(table.id.dropna()) == {2}
-    assert sorted(table.frame) == [0, 1, 2, 3, 4, 6]
     row = table[table.frame == 3].iloc[0]
     assert row.nose_x == pytest.approx((203.25 + 0.5) / 640, abs=1e-6)
     assert row.y0 == pytest.approx((190 + 0.5) / 480, abs=1e-6)

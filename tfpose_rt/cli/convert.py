@@ -52,25 +52,31 @@ def convert(
     """Turn a recording into other file formats."""
     from tfpose_rt.cli.show import say, show_log
     from tfpose_rt.errors import UsageError
+    from tfpose_rt.io.openpose import LAYOUTS
     from tfpose_rt.io.parts import SinkOptions
     from tfpose_rt.io.sinks import finals
     from tfpose_rt.tools.outputs import folders, plan
     from tfpose_rt.tools.recordings import convert as run
 
     show_log(0, quiet)
-    for flag, value, known in (("--csv-layout", csv_layout, ("wide", "long")), ("--fill", fill, ("none", "nan")),
-                               ("--field", field, ("raw", "smooth"))):  # fmt: skip
+    for flag, value, known in (
+        ("--csv-layout", csv_layout, ("wide", "long")), ("--openpose-layout", openpose_layout, tuple(LAYOUTS)),
+        ("--naming", naming, ("openpose", "pose2sim")), ("--fill", fill, ("none", "nan")),
+        ("--field", field, ("raw", "smooth")),
+    ):  # fmt: skip
         if value not in known:
-            raise UsageError(f"{flag} {value}", why="unknown", fix=" or ".join(known))
+            raise UsageError(f"{flag} {value}", why="unknown", fix=f"{flag} {' or '.join(known)}")
+    if not 0 <= kpt_thr <= 1:
+        raise UsageError(f"--kpt-thr {kpt_thr}", why="it lies in 0..1", fix="--kpt-thr 0.3")
     formats = [name for name in format.split(",") if name]
     jobs = plan([recording.name.removesuffix(".part")], out, formats or ([] if out else ["csv"]))
     options = SinkOptions(
         csv_layout=csv_layout, openpose_layout=openpose_layout, openpose_naming=naming, kpt_thr=kpt_thr, fill=fill,
-        trc_units=trc_units, ids=_numbers(ids), normalised=normalised, field=field,
+        trc_units=trc_units, normalised=normalised, field=field,
         full_precision=full_precision,
     )  # fmt: skip
     with folders(jobs):
-        made = run(recording, jobs[0].data, options, overwrite=overwrite, strict=strict)
+        made = run(recording, jobs[0].data, options, ids=_numbers(ids), overwrite=overwrite, strict=strict)
     for path, count in made:
         for file in finals(path):
             if file.exists():

@@ -1,4 +1,4 @@
-"""The part of a result that a table, COCO, OpenPose or TRC file holds: who, raw or smoothed, pixels or 0..1."""
+"""The part of a result that a table, COCO, OpenPose or TRC file holds: raw or smoothed, pixels or 0..1."""
 
 from __future__ import annotations
 
@@ -16,12 +16,10 @@ def decimals(options: SinkOptions) -> int:
 
 
 def chosen(poses: Poses, options: SinkOptions) -> Poses:
-    """The poses as the options ask for them: `ids`, `field` and `normalised`, which has no errors: px have no one unit.
+    """The poses as the options ask for them: `field` and `normalised`, which has no errors: px have no one unit.
 
     Raises: UsageError: smoothed points asked for where none were made.
     """
-    if options.ids:
-        poses = poses.take([]) if poses.ids is None else poses.select(options.ids)
     if options.field == "smooth" and len(poses):
         if poses.xy_smooth is None:
             raise UsageError(

@@ -43,7 +43,7 @@ class OpenPoseSink:
     Args:
         path: the folder.
         header: the header record; files are named after its source.
-        options: `openpose_layout`, `openpose_naming`, `kpt_thr`, `ids`, `field`, `normalised` and `resume` apply.
+        options: `openpose_layout`, `openpose_naming`, `kpt_thr`, `field`, `normalised` and `resume` apply.
         overwrite: whether a finished folder's pose files may be replaced.
     Raises: OutputError: the folder cannot be made or written. UsageError: unknown layout or naming.
     """

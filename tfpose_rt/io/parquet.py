@@ -13,7 +13,7 @@ from tfpose_rt.errors import InputError, UsageError, line_of
 from tfpose_rt.io.chosen import chosen
 from tfpose_rt.io.parts import SinkOptions
 from tfpose_rt.io.spool import Made, SpoolSink, new_name
-from tfpose_rt.io.table_rows import results_of_rows, size_of
+from tfpose_rt.io.table_rows import results_of_rows, size_of, tell_smoothed
 from tfpose_rt.io.tables import SWAPPED, WIDE, WIDE_TABLES, more_columns, more_values
 from tfpose_rt.records import Poses, Result
 
@@ -82,6 +82,7 @@ def read_parquet(path: Path) -> tuple[dict[str, Any] | None, Iterator[Result], d
         raise InputError(f"cannot read {path.name}", why=line_of(error), fix="check the path") from error
     if tuple(table.columns) not in WIDE_TABLES or about.get("normalised"):
         raise InputError(f"{path.name} is not a table of poses in pixels", why="other columns", fix="the JSONL")
+    tell_smoothed(path.name, about)
     header = about.get("header")
     results = results_of_rows(table.iter_rows(named=True), size_of(header, path.name), path.name)
     return header, results, about.get("summary")

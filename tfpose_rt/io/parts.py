@@ -68,7 +68,6 @@ class SinkOptions:
     openpose_naming: str = "openpose"  # openpose | pose2sim
     kpt_thr: float = 0.3  # OpenPose JSON only: points below it are 0,0,0 there
     trc_units: str = "px"
-    ids: tuple[int, ...] = ()  # these people only
     fill: str = "none"  # none | nan: how an absent value is written in text tables
     normalised: bool = False  # (x + 0.5) / W instead of pixels
     field: str = "raw"  # raw | smooth

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -14,8 +15,10 @@ import numpy as np
 from tfpose_rt.errors import InputError, line_of
 from tfpose_rt.io.parts import PartFile
 from tfpose_rt.io.tables import ERRORS, SWAPPED, WIDE, WIDE_TABLES, meta_path
-from tfpose_rt.records import BoxFrom, Poses, Result
+from tfpose_rt.records import BoxFrom, Poses, Result, frozen
 from tfpose_rt.skeleton import NAMES
+
+log = logging.getLogger(__name__)
 
 
 def read_csv(path: Path) -> tuple[dict[str, Any] | None, Iterator[Result], dict[str, Any] | None]:
@@ -31,9 +34,16 @@ def read_csv(path: Path) -> tuple[dict[str, Any] | None, Iterator[Result], dict[
     meta = meta if isinstance(meta, dict) else {}
     if meta.get("normalised"):
         raise InputError(f"{path.name} holds shares of the picture", why="--normalised made it", fix="the JSONL")
+    tell_smoothed(path.name, meta)
     header, cut = meta.get("header"), path.suffix == ".part"
     results = results_of_rows(_csv_rows(path, cut=cut), size_of(header, path.name), path.name, cut=cut)
     return header, results, None if cut else meta.get("summary")
+
+
+def tell_smoothed(name: str, about: Mapping[str, Any]) -> None:
+    """Warn of a table made with --field smooth: what it holds is read as if it were raw."""
+    if about.get("field") == "smooth":
+        log.warning("%s holds smoothed points alone: they are read as the raw ones", name)
 
 
 def size_of(header: Mapping[str, Any] | None, name: str) -> tuple[int, int]:
@@ -111,23 +121,23 @@ def _result_of_people(
         errors = np.array([[np.nan if row[c] in ("", None) else float(row[c]) for c in ERRORS] for row in people])
     swapped = None
     if n and SWAPPED[0] in people[0] and people[0][SWAPPED[0]] not in ("", None):
-        swapped = np.array([[row[c] in ("1", True) for c in SWAPPED] for row in people])
-    ids = None if any(row["id"] in ("", None) for row in people) else np.array([int(r["id"]) for r in people], np.int64)
-    new = np.array([ids is not None and int(i) not in seen for i in (ids if ids is not None else ())], bool)
+        swapped = frozen([[row[c] in ("1", True) for c in SWAPPED] for row in people], bool)
+    ids = None if any(row["id"] in ("", None) for row in people) else frozen([int(r["id"]) for r in people], np.int64)
+    new = frozen([ids is not None and int(i) not in seen for i in (ids if ids is not None else ())], bool)
     seen.update(() if ids is None else map(int, ids))
     box_from: list[BoxFrom] = ["detector"] * n
     poses = Poses(
-        xy=joints[..., :2].astype(np.float32),
-        scores=None if n and np.isnan(joints[..., 2]).all() else joints[..., 2].astype(np.float32),
-        boxes=table[:, 1:5].astype(np.float32),
-        box_scores=table[:, 0].astype(np.float32),
+        xy=frozen(joints[..., :2]),
+        scores=None if n and np.isnan(joints[..., 2]).all() else frozen(joints[..., 2]),
+        boxes=frozen(table[:, 1:5]),
+        box_scores=frozen(table[:, 0]),
         ids=ids,
         frame=key[0],
         pts=key[1],
         size=size,
         box_from=box_from,
         new=new if ids is not None else None,
-        errors=None if errors is None or np.isnan(errors).all() else errors.astype(np.float32),
+        errors=None if errors is None or np.isnan(errors).all() else frozen(errors),
         swapped=swapped,
     )
     return Result(frame=key[0], pts=key[1], poses=poses, seq=key[0])

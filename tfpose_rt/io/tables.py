@@ -38,7 +38,7 @@ class CsvSink:
     Args:
         path: final name.
         header: the header record, for `<name>.meta.json`.
-        options: `csv_layout`, `ids`, `field`, `fill`, `normalised`, `full_precision` and `resume` apply.
+        options: `csv_layout`, `field`, `fill`, `normalised`, `full_precision` and `resume` apply.
         overwrite: whether finished files may be replaced.
     """
 

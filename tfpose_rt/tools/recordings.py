@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
 from tempfile import TemporaryDirectory
@@ -106,6 +106,7 @@ def convert(
     outputs: Sequence[tuple[Path, str]],
     options: SinkOptions | None = None,
     *,
+    ids: Sequence[int] = (),
     overwrite: bool = False,
     strict: bool = False,
 ) -> list[tuple[Path, int]]:
@@ -115,20 +116,25 @@ def convert(
         path: what to read.
         outputs: path and format of each file.
         options: how to write.
+        ids: these people only; everybody where there are none.
         overwrite: whether files may be replaced.
         strict: refuse a recording that was cut short or has gaps.
     Returns: each path with the number of its frames.
     Raises: InputError, OutputError, UsageError (nobody has one of the ids, too); PartialError with `strict`.
     """
+    options = options or SinkOptions()
+    for asked, flag in ((options.normalised, "--normalised"), (options.field == "smooth", "--field smooth")):
+        if asked and "jsonl" in (name for _, name in outputs):
+            why = "a recording holds pixels, and smoothed points beside raw ones"
+            raise UsageError(f"{flag} with JSONL", why=why, fix="another format")
     kind_of(path)
     inputs = _read_from(path)
     check_outputs([p for p, _ in outputs], overwrite, inputs=inputs, aside=True)
     source = open_poses(path)
-    options = options or SinkOptions()
     with ExitStack() as stack:
         folders = {p: Path(stack.enter_context(_beside(p))) for p, _ in outputs if in_the_way(p, inputs)}
         files = [(folders[p] / p.name if p in folders else p, name) for p, name in outputs]
-        sinks = _fill(path, source, files, options, overwrite=overwrite, strict=strict)
+        sinks = _fill(path, source, files, options, ids, overwrite=overwrite, strict=strict)
         for target, folder in folders.items():
             _move(folder, target, overwrite=overwrite)
     return [(target, sink.written) for (target, _), sink in zip(outputs, sinks, strict=True)]
@@ -158,8 +164,8 @@ def _move(folder: Path, target: Path, *, overwrite: bool) -> None:
 
 
 def _fill(
-    path: Path, source: Source, outputs: Sequence[tuple[Path, str]], options: SinkOptions, *, overwrite: bool,
-    strict: bool,
+    path: Path, source: Source, outputs: Sequence[tuple[Path, str]], options: SinkOptions, ids: Sequence[int], *,
+    overwrite: bool, strict: bool,
 ) -> list[Sink]:  # fmt: skip
     """Write and complete every output; none stays behind half-written."""
     counted, known = Stats(), set[int]()
@@ -170,20 +176,17 @@ def _fill(
         for result in source.results:
             if strict and result.gap is not None:
                 raise PartialError(f"{path.name} has gaps", why=f"{result.gap.reason} at {result.gap.t_start} s")
+            if ids and result.poses is not None:
+                poses = result.poses
+                known.update([] if poses.ids is None else poses.ids.tolist())
+                result = replace(result, poses=poses.take([]) if poses.ids is None else poses.select(ids))
             counted.count(result)
-            if result.poses is not None and result.poses.ids is not None:
-                known.update(result.poses.ids.tolist())
             for sink in sinks:
                 sink.write(result)
-        for number in options.ids:
-            if number not in known:
-                fix = f"--ids {','.join(map(str, sorted(known)))}" if known else "without --ids: there are none in it"
-                raise UsageError(f"id {number} is not in {path.name}", why="nobody has it", fix=fix)
-        if source.summary is None:
-            if strict:
-                raise PartialError(f"{path.name} was cut short", why="it has no summary", fix="video --resume")
-            tell_cut_short(path, counted.frames)
-        summary = {k: v for k, v in (source.summary or cut_short(counted)).items() if k != "type"}
+        _require(ids, known, path.name)
+        summary = _summary(path, source, counted, strict=strict)
+        if ids:
+            summary |= {"frames_with_people": counted.with_people, "persons": counted.persons, "ids": len(counted.ids)}
         for sink in sinks:
             sink.close(summary | {"files": [p.name for p, _ in outputs]})
     except BaseException:
@@ -191,3 +194,24 @@ def _fill(
             sink.discard()
         raise
     return sinks
+
+
+def _require(ids: Sequence[int], known: set[int], name: str) -> None:
+    for number in ids:
+        if number not in known:
+            fix = f"--ids {','.join(map(str, sorted(known)))}" if known else "without --ids: there are none in it"
+            raise UsageError(f"id {number} is not in {name}", why="nobody has it", fix=fix)
+
+
+def _summary(path: Path, source: Source, counted: Stats, *, strict: bool) -> dict[str, Any]:
+    """How the recording ended, as it says, or from what is in it; PartialError with `strict` unless it ended well."""
+    told = source.summary
+    if told is None:
+        if strict:
+            raise PartialError(f"{path.name} was cut short", why="it has no summary", fix="video --resume")
+        tell_cut_short(path, counted.frames)
+    elif strict and told.get("gaps"):  # tables hold the number alone
+        raise PartialError(f"{path.name} has gaps", why=f"its summary counts {told['gaps']}")
+    elif strict and told.get("complete") is False:
+        raise PartialError(f"{path.name} was cut short", why=f"it ended by {told.get('ended')}", fix="video again")
+    return {k: v for k, v in (told or cut_short(counted)).items() if k != "type"}
