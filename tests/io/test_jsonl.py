@@ -196,7 +196,9 @@ def _too_few_joints(record):
 @pytest.mark.parametrize("damage", [
     _without_joints, _too_few_joints, lambda r: r.update(persons=None), lambda r: r.update(persons=["me"]),
     lambda r: r.pop("pts"), lambda r: r["persons"][0].update(bbox=["a", 1, 2, 3]), lambda r: r.update(type="gap"),
-    lambda r: r.update(type="segment", size=[1]),
+    lambda r: r.update(type="segment", size=[1]), lambda r: r.update(pts="later"), lambda r: r.update(frame=None),
+    lambda r: r.update(skipped="a few"), lambda r: r["persons"][0].update(id="x"),
+    lambda r: r.update(type="gap", reason="stalled", t_start="now", t_end=1, seq_from=1),
 ])  # fmt: skip
 def test_a_record_that_lacks_what_it_must_hold_is_an_error_with_its_line(tmp_path, damage):
     path = tmp_path / "clip.jsonl"
@@ -228,12 +230,35 @@ def test_standard_output_has_the_bytes_of_a_file_whatever_the_system_is_used_to(
     assert written_to.getvalue() == '{"name":"Šárka Жук"}\n'.encode()
 
 
-@pytest.mark.parametrize("text", ["", "hello\n", '{"type":"frame"}\n', '{"type":"header","schema":"tfpose-rt/2"}\n'])
-def test_what_is_not_a_recording_of_this_schema_is_refused(tmp_path, text):
+@pytest.mark.parametrize(("text", "told"), [
+    (b"", "not a recording"), (b"hello\n", "not a recording"), (b"hello\nworld\n", "not a recording"),
+    (b"[1]\n[2]\n", "not a recording"), (b"\x00\x00 ftypmp42\n\xff\n", "not a recording"),
+    (b'{"type":"head', "not a rec"),
+    (b'{"type":"frame"}\n', "not a recording"), (b'{"type":"header","schema":"tfpose-rt/2"}\n', "a newer tfpose-rt"),
+])  # fmt: skip
+def test_what_is_not_a_recording_of_this_schema_is_refused(tmp_path, text, told):
     path = tmp_path / "x.jsonl"
-    path.write_text(text)
-    with pytest.raises(InputError):
+    path.write_bytes(text)
+    with pytest.raises(InputError, match=told):
         Recording(path)
+
+
+def test_poses_that_are_read_cannot_be_changed(tmp_path):
+    sink = JsonlSink(tmp_path / "clip.jsonl", header())
+    sink.write(Result(poses=dataclasses.replace(poses(2, smooth=True), errors=np.ones((2, 17)))))
+    sink.close(SUMMARY)
+    found = next(iter(read_results(tmp_path / "clip.jsonl"))).poses
+    for name in ("xy", "scores", "boxes", "box_scores", "ids", "new", "xy_smooth", "errors"):
+        assert not getattr(found, name).flags.writeable, name
+
+
+def test_the_header_tells_how_points_were_smoothed():
+    told = [build_header(INFO, RunConfig(smooth=word))["smooth"] for word in ("off", "one-euro", "one-euro:2,0.1")]
+    assert told == [
+        None,
+        {"name": "one-euro", "mincut": 1.0, "beta": 0.05},
+        {"name": "one-euro", "mincut": 2.0, "beta": 0.1},
+    ]
 
 
 def test_unknown_fields_and_records_are_ignored(tmp_path):

@@ -15,6 +15,7 @@ from tfpose_rt.io.parts import PartFile, Places, SinkOptions
 from tfpose_rt.io.record_json import dumps, record_of, result_of, seconds
 from tfpose_rt.records import Result, StreamInfo
 from tfpose_rt.skeleton import EDGES, NAMES
+from tfpose_rt.smooth import Smoother
 
 SCHEMA = "tfpose-rt/1"
 T = TypeVar("T")
@@ -56,6 +57,7 @@ def build_header(
     source = {"kind": info.kind, "name": info.name, "sha256": info.sha256, "codec": info.codec,
               "container_frames": info.frames, "duration_s": seconds(info.duration)}  # fmt: skip
     found = {"name": "none", "sha256": None} if detector is None else dict(detector)
+    smooth = Smoother.parse(run.smooth)
     tracker = {"name": "oks-iou", "buffer_s": run.track_buffer} if run.track else None
     return {
         "type": "header",
@@ -80,7 +82,7 @@ def build_header(
         "detector": {**found, "conf": run.conf, "iou": run.iou, "every": run.det_every},
         "tracker": tracker,
         "sides": run.sides if run.track and info.kind != "images" else "model",
-        "smooth": None if run.smooth == "off" else {"name": run.smooth},
+        "smooth": None if smooth is None else {"name": "one-euro", "mincut": smooth.mincut, "beta": smooth.beta},
         "device": device,
         "engine": {"name": engine, "reason": engine_reason},
         "kernel": kernel,
@@ -208,11 +210,9 @@ class Recording:
     def __init__(self, path: str | Path) -> None:
         self.path, self.offset, self._line = (path := Path(path)), 0, 0
         self.summary: dict[str, Any] | None = None
-        first = next(self._lines(0), None)
-        if first is None or first.get("type") != "header" or not str(first.get("schema", "")).startswith("tfpose-rt/"):
-            raise InputError(
-                f"{path.name} is not a recording", why="its first line is not a header", fix="a .jsonl file"
-            )
+        first = next(self._lines(0), {})
+        if first.get("type") != "header" or not str(first.get("schema", "")).startswith("tfpose-rt/"):
+            raise self._stranger()
         if first["schema"].split("/")[1].split(".")[0] != "1":
             raise InputError(f"{path.name} has schema {first['schema']}", why=f"this version reads {SCHEMA}",
                              fix="a newer tfpose-rt")  # fmt: skip
@@ -245,6 +245,11 @@ class Recording:
             why = f"line {self._line} is no such record: {line_of(error)}"
             raise InputError(f"{self.path.name} is damaged", why=why, fix="a backup") from error
 
+    def _stranger(self) -> InputError:
+        return InputError(
+            f"{self.path.name} is not a recording", why="its first line is not a header", fix="a .jsonl file"
+        )
+
     def _lines(self, start: int) -> Iterator[dict[str, Any]]:
         try:
             with self.path.open("rb") as file:
@@ -256,6 +261,8 @@ class Recording:
                     except ValueError:
                         record = None
                     if not isinstance(record, dict):
+                        if number == 1:
+                            raise self._stranger()
                         if not file.read(1):
                             return  # cut off while it was being written
                         raise InputError(

@@ -9,7 +9,7 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from tfpose_rt.records import Event, Gap, Poses, Result, Segment
+from tfpose_rt.records import Event, Gap, Poses, Result, Segment, frozen
 from tfpose_rt.skeleton import LIMBS, NAMES
 
 PIXELS, SHARES, SCORES, SECONDS = 2, 6, 4, 6  # decimals; shares are pixels over the side of the picture
@@ -115,48 +115,50 @@ def result_of(record: Mapping[str, Any], size: tuple[int, int]) -> Result:
     kind = record["type"]
     if kind == "gap":
         fields = ("reason", "t_start", "t_end", "seq_from", "seq_to", "attempts", "detail")
-        return Result(gap=Gap(**{k: record[k] for k in fields if k in record}), pts=record["t_start"])
+        told = {k: record[k] for k in fields if k in record}
+        times = {k: float(record[k]) for k in ("t_start", "t_end")}
+        return Result(gap=Gap(**told | times), pts=times["t_start"])
     if kind == "segment":
         return Result(segment=Segment(size=(record["size"][0], record["size"][1]), fps=record.get("fps")))
     if kind == "event":
         event = Event(kind=record["event"], t=record.get("t", 0.0), detail=record.get("detail", {}))
         return Result(event=event, pts=event.t)
-    poses = poses_of(record["persons"], frame=record["frame"], pts=record["pts"], size=size)
+    frame, pts = int(record["frame"]), float(record["pts"])
+    poses = poses_of(record["persons"], frame=frame, pts=pts, size=size)
     return Result(
-        frame=record["frame"], pts=record["pts"], poses=poses, seq=record.get("seq", record["frame"]),
-        skipped=record.get("skipped", 0), pts_fixed=record.get("pts_fixed", False), t_capture=record.get("t_capture"),
-        video_frame=record.get("video_frame"),
-        latency_ms=record.get("latency_ms"),
+        frame=frame, pts=pts, poses=poses, seq=int(record.get("seq", frame)), skipped=int(record.get("skipped", 0)),
+        pts_fixed=record.get("pts_fixed", False), t_capture=record.get("t_capture"),
+        video_frame=record.get("video_frame"), latency_ms=record.get("latency_ms"),
     )  # fmt: skip
 
 
 def poses_of(persons: list[Mapping[str, Any]], *, frame: int, pts: float, size: tuple[int, int]) -> Poses:
-    """The persons of one frame record as arrays; null scores become `scores=None`, null coordinates NaN."""
+    """The persons of one frame record as read-only arrays; null scores become `scores=None`, null coordinates NaN."""
     n, k = len(persons), len(NAMES)
     joints = np.array([p["keypoints"] for p in persons], np.float64).reshape(n, k, 3)  # None becomes NaN
-    scores = None if n and np.isnan(joints[..., 2]).all() else joints[..., 2].astype(np.float32)
+    scores = None if n and np.isnan(joints[..., 2]).all() else frozen(joints[..., 2])
     smooth = None
     if n and all("keypoints_smooth" in p for p in persons):
         points = np.array([p["keypoints_smooth"] for p in persons], np.float64)
-        smooth = points.reshape(n, k, 3)[..., :2].astype(np.float32)
+        smooth = frozen(points.reshape(n, k, 3)[..., :2])
     errors = None
     if n and all("errors" in p for p in persons):
-        errors = np.array([p["errors"] for p in persons], np.float32).reshape(n, k)
+        errors = frozen([p["errors"] for p in persons]).reshape(n, k)
     swapped = None
     if any("swapped" in p for p in persons):
-        swapped = np.array([[name in p.get("swapped", ()) for name in LIMBS] for p in persons], bool)
-    ids = None if any(p.get("id") is None for p in persons) else np.array([p["id"] for p in persons], np.int64)
+        swapped = frozen([[name in p.get("swapped", ()) for name in LIMBS] for p in persons], bool)
+    ids = None if any(p.get("id") is None for p in persons) else frozen([p["id"] for p in persons], np.int64)
     return Poses(
-        xy=joints[..., :2].astype(np.float32),
+        xy=frozen(joints[..., :2]),
         scores=scores,
-        boxes=np.array([p["bbox"] for p in persons], np.float32).reshape(n, 4),
-        box_scores=np.array([p["score"] for p in persons], np.float32).reshape(n),
+        boxes=frozen([p["bbox"] for p in persons]).reshape(n, 4),
+        box_scores=frozen([p["score"] for p in persons]).reshape(n),
         ids=ids,
         frame=frame,
         pts=pts,
         size=size,
         box_from=tuple(p.get("box_from", "detector") for p in persons),
-        new=np.array([p.get("new", False) for p in persons], bool),
+        new=frozen([p.get("new", False) for p in persons], bool),
         xy_smooth=smooth,
         errors=errors,
         swapped=swapped,
