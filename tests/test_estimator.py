@@ -115,3 +115,35 @@ def test_an_image_on_its_side_is_turned_upright(predict, tmp_path):
     found = predict(tmp_path / "phone.png")
     assert found.size == (320, 240)
     assert corners(found.boxes) == [(10, 10), (100, 20)]
+
+
+@pytest.mark.parametrize(("option", "told"), [
+    ({"sides": "butter"}, "--sides butter: unknown; try: --sides tracked or model"),
+    ({"smooth": "butter"}, "one-euro:mincut,beta"), ({"background": "pink"}, "blur-people"),
+    ({"max_people": 0}, "at least one person"),
+    ({"detector": None}, "neither a name nor a file; try: --detector none"), ({"weights": ""}, "--weights default"),
+    ({"conf": 2.0}, "--conf 2.0"), ({"roi": (3, 3, 1, 1)}, "empty"), ({"det_every": -1}, "--det-every"),
+    ({"kernel": "fast"}, "fused"), ({"smooth": "one-euro", "track": False}, "--track"), ({"threads": -1}, "all cores"),
+])  # fmt: skip
+def test_a_setting_that_makes_no_sense_is_refused_before_a_model_is_loaded(monkeypatch, option, told):
+    monkeypatch.setattr("tfpose_rt.assets.resolve", lambda *_: pytest.fail("weights were looked up"))
+    with pytest.raises(UsageError) as refused:
+        PoseEstimator(**option)
+    assert told in str(refused.value)
+
+
+def test_an_option_that_there_is_not_is_a_type_error():
+    with pytest.raises(TypeError, match="colour"):
+        PoseEstimator(colour="red")
+
+
+def test_no_smoothing_is_off_or_none(monkeypatch):
+    def stop(*_):
+        raise LookupError
+
+    monkeypatch.setattr("tfpose_rt.assets.resolve", stop)
+    for word in (None, "off"):
+        made = PoseEstimator.__new__(PoseEstimator)
+        with pytest.raises(LookupError):
+            made.__init__(smooth=word)
+        assert made.run.smooth == "off"

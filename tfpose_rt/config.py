@@ -165,6 +165,36 @@ class RunConfig(Config):
     full_precision: bool = False
     source: SourceOptions = field(default_factory=SourceOptions)
 
+    def __post_init__(self) -> None:
+        """Check the words and numbers, before any model is loaded; names and paths are looked up by who uses them."""
+        roi = self.roi
+        rules = (
+            ("weights", bool(self.weights), "neither a name nor a file", "default"),
+            ("detector", bool(self.detector), "neither a name nor a file", "none, for whole pictures"),
+            ("max_people", self.max_people >= 1, "at least one person", "20"),
+            ("pose_batch", self.pose_batch >= 1, "at least one crop", "16"),
+            ("conf", 0 <= self.conf <= 1, "it lies in 0..1", "0.25"),
+            ("iou", 0 < self.iou <= 1, "it lies above 0, up to 1", "0.7"),
+            ("det_every", self.det_every >= 0, "0 = as needed", "4"),
+            ("track_buffer", self.track_buffer >= 0, "seconds", "1.0"),
+            ("kpt_thr", 0 <= self.kpt_thr <= 1, "it lies in 0..1", "0.3"),
+            ("threads", self.threads >= 0, "0 = all cores", "2"),
+            ("background", self.background in ("frame", "black", "blur-people"), "unknown",
+             "frame, black or blur-people"),
+            ("precision", self.precision in ("auto", "fp32", "fp16", "bf16"), "unknown", "auto, fp32, fp16 or bf16"),
+            ("det_size", self.det_size >= 32 and self.det_size % 32 == 0, "not a multiple of 32", "640"),
+            ("engine", self.engine in ("auto", "torch", "openvino"), "unknown", "auto, torch or openvino"),
+            ("kernel", self.kernel in ("auto", "fused", "torch"), "unknown", "auto, fused or torch"),
+            ("sides", self.sides in ("tracked", "model"), "unknown", "tracked or model"),
+            ("roi", roi is None or (roi[2] > roi[0] >= 0 and roi[3] > roi[1] >= 0), "empty", "0,0,640,480"),
+        )  # fmt: skip
+        for name, fine, why, fix in rules:
+            if not fine:
+                flag = f"--{name.replace('_', '-')}"
+                raise UsageError(f"{flag} {getattr(self, name)}", why=why, fix=f"{flag} {fix}")
+        if self.smooth != "off" and not self.track:
+            raise UsageError("--smooth with --no-track", why="smoothing follows a person by id", fix="--track")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AugmentConfig(Config):

@@ -15,6 +15,7 @@ from tfpose_rt.config import RunConfig
 from tfpose_rt.errors import DeviceError, UsageError, WeightsError
 from tfpose_rt.records import BoxFrom, Detections, Float, Image, Poses, frozen
 from tfpose_rt.skeleton import FLIP, NAMES
+from tfpose_rt.smooth import Smoother
 
 if TYPE_CHECKING:
     from tfpose_rt.engine import EngineChoice
@@ -39,6 +40,7 @@ class PoseEstimator:
         if "smooth" in options:
             options["smooth"] = options["smooth"] or "off"  # None, as Python says it
         self.run = dataclasses.replace(run, **options) if run is not None else RunConfig(**options)
+        Smoother.parse(self.run.smooth)  # says what is wrong with it now, not when a stream begins
         from tfpose_rt import assets
 
         weights = assets.resolve(self.run.weights)

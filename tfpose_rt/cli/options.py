@@ -161,6 +161,8 @@ def run_config(*groups: Any, **more: Any) -> RunConfig:
         more: other settings, by RunConfig's names.
     Raises: UsageError: a value that makes no sense.
     """
+    from tfpose_rt.smooth import Smoother
+
     names = {f.name for f in dataclasses.fields(RunConfig)}
     chosen = {f.name: getattr(group, f.name) for group in groups for f in dataclasses.fields(group)}
     chosen = {k: v for k, v in chosen.items() if k in names} | more
@@ -170,7 +172,9 @@ def run_config(*groups: Any, **more: Any) -> RunConfig:
     chosen["det_every"] = 0 if every == "auto" else int(every)
     if isinstance(chosen.get("roi"), str):
         chosen["roi"] = parse_numbers(chosen["roi"], 4, "--roi", "0,0,640,480")
-    return checked(RunConfig(**chosen))
+    run = RunConfig(**chosen)
+    Smoother.parse(run.smooth)
+    return run
 
 
 def require_folder(data: Path) -> None:
@@ -192,34 +196,3 @@ def parse_numbers(text: str, count: int, flag: str, example: str) -> tuple[int, 
     if len(numbers) != count:
         raise UsageError(f"{flag} {text}", why=f"not {count} whole numbers", fix=f"{flag} {example}")
     return numbers
-
-
-def checked(run: RunConfig) -> RunConfig:
-    """The same settings, or UsageError where one is out of range: before any model is loaded."""
-    from tfpose_rt.smooth import Smoother
-
-    roi = run.roi
-    rules = (
-        ("max_people", run.max_people >= 1, "at least one person", "20"),
-        ("pose_batch", run.pose_batch >= 1, "at least one crop", "16"),
-        ("conf", 0 <= run.conf <= 1, "it lies in 0..1", "0.25"),
-        ("iou", 0 < run.iou <= 1, "it lies above 0, up to 1", "0.7"),
-        ("track_buffer", run.track_buffer >= 0, "seconds", "1.0"),
-        ("kpt_thr", 0 <= run.kpt_thr <= 1, "it lies in 0..1", "0.3"),
-        ("threads", run.threads >= 0, "0 = all cores", "2"),
-        ("background", run.background in ("frame", "black", "blur-people"), "unknown", "frame, black or blur-people"),
-        ("precision", run.precision in ("auto", "fp32", "fp16", "bf16"), "unknown", "auto, fp32, fp16 or bf16"),
-        ("det_size", run.det_size >= 32 and run.det_size % 32 == 0, "not a multiple of 32", "640"),
-        ("engine", run.engine in ("auto", "torch", "openvino"), "unknown", "auto, torch or openvino"),
-        ("kernel", run.kernel in ("auto", "fused", "torch"), "unknown", "auto, fused or torch"),
-        ("sides", run.sides in ("tracked", "model"), "unknown", "tracked or model"),
-        ("roi", roi is None or (roi[2] > roi[0] >= 0 and roi[3] > roi[1] >= 0), "empty", "0,0,640,480"),
-    )  # fmt: skip
-    for name, fine, why, fix in rules:
-        if not fine:
-            flag = f"--{name.replace('_', '-')}"
-            raise UsageError(f"{flag} {getattr(run, name)}", why=why, fix=f"{flag} {fix}")
-    if run.smooth != "off" and not run.track:
-        raise UsageError("--smooth with --no-track", why="smoothing follows a person by id", fix="--track")
-    Smoother.parse(run.smooth)
-    return run
