@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from tfpose_rt.cli.options import (
+    INPUT,
+    MODEL,
+    OUTPUT,
+    RUN,
+    ConfigFile,
     DetectorName,
     DetEvery,
     DetSize,
@@ -16,56 +22,76 @@ from tfpose_rt.cli.options import (
     Precision,
     Threads,
     Weights,
+    _option,
     run_config,
 )
+from tfpose_rt.wording import plural, rate
 
 if TYPE_CHECKING:
     from tfpose_rt.tools.bench import Round
 
-app = typer.Typer(help="Measure speed here; nothing is sent anywhere.", invoke_without_command=True)
+
+class Bench(TyperGroup):
+    """`bench SOURCE` is `bench pipeline SOURCE`; a video called kernel is ./kernel."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put in the command that is meant where none is named; help is its help."""
+        if not args or args[0] not in self.commands:
+            args = ["pipeline", *args]
+        return super().parse_args(ctx, args)
 
 
-@app.callback()
-def bench(context: typer.Context) -> None:
-    """Measure speed here; nothing is sent anywhere. Alone: the pipeline on the bundled clip."""
-    if context.invoked_subcommand is None:
-        pipeline()
+app = typer.Typer(cls=Bench, help="Measure speed here; nothing is sent anywhere. `bench SOURCE` times the pipeline.")
+
+Source = Annotated[str, typer.Argument(help="Video or synthetic[:WxH@FPS], repeated; the bundled clip when left out.")]
+Seconds = Annotated[float, _option(RUN, "--seconds", help="Measured time of each round.", min=0.1)]
+Warmup = Annotated[float, _option(RUN, "--warmup", help="Seconds before that.", min=0.0)]
+People = Annotated[str, _option(INPUT, "--people", help="A round for each number, 1,5,10; as found when left out.")]
+Live = Annotated[bool, _option(INPUT, "--live", help="Play at the source's speed, newest frame wins.")]
+Stages = Annotated[bool, _option(OUTPUT, "--stages/--no-stages", help="Each stage's p50, p95 and max.")]
+Json = Annotated[bool, _option(OUTPUT, "--json", help="Figures on stdout.")]
+Engines = Annotated[
+    str,
+    _option(MODEL, "--engine", help="auto, torch or openvino (CPU); several, torch,openvino: one after another."),
+]
 
 
 @app.command()
 def pipeline(
-    source: Annotated[str, typer.Argument(help="Video to repeat; the bundled clip when left out.")] = "",
-    seconds: Annotated[float, typer.Option("--seconds", help="Measured time of each round.", min=0.1)] = 20.0,
-    warmup: Annotated[float, typer.Option("--warmup", help="Seconds before that.", min=0.0)] = 3.0,
-    people: Annotated[str, typer.Option("--people", help="Numbers of people, 1,5,10; as found when left out.")] = "",
-    live: Annotated[bool, typer.Option("--live", help="Play at the source's speed, newest frame wins.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Figures on stdout.")] = False,
+    source: Source = "",
+    seconds: Seconds = 20.0,
+    warmup: Warmup = 3.0,
+    people: People = "",
+    live: Live = False,
+    stages: Stages = True,
+    as_json: Json = False,
     weights: Weights = "default",
     detector: DetectorName = "yolo-n",
     det_size: DetSize = 640,
     det_every: DetEvery = "1",
     device: Device = "auto",
-    engine: Annotated[
-        str, typer.Option("--engine", help="auto, torch or openvino (CPU); several, torch,openvino: one after another.")
-    ] = "auto",
+    engine: Engines = "auto",
     kernel: Kernel = "auto",
     precision: Precision = "auto",
     threads: Threads = 0,
+    config: ConfigFile = None,
 ) -> None:
-    """Time the whole pipeline: frames a second, each stage's p50, p95 and max, latency, memory."""
+    """Time the whole pipeline: frames a second, each stage, latency, memory. `bench kernel` times the fused kernel."""
     import dataclasses
     import json
 
     from tfpose_rt.cli.show import estimator_rows, print_table
     from tfpose_rt.errors import UsageError
     from tfpose_rt.estimator import PoseEstimator
+    from tfpose_rt.io.sources import open_source
     from tfpose_rt.tools.bench import machine, measure
     from tfpose_rt.tools.showcase import DEMO_CLIP
 
-    try:
-        counts = [int(n) for n in people.split(",") if n]
-    except ValueError:
-        raise UsageError(f"--people {people}", why="not whole numbers", fix="--people 1,5,10") from None
+    words = [word for word in people.split(",") if word]
+    if not all(word.isdecimal() and int(word) > 0 for word in words):
+        raise UsageError(f"--people {people}", why="not whole numbers from 1 on", fix="--people 1,5,10")
+    counts = [int(word) for word in words]
+    source = source or str(DEMO_CLIP)
     runs = [
         run_config(
             weights=weights, detector=detector, det_size=det_size, det_every=det_every, device=device, engine=name,
@@ -73,7 +99,10 @@ def pipeline(
         )
         for name in engine.split(",")
     ]  # fmt: skip
-    facts, rounds, used = machine(), [], []
+    opened = open_source(source, runs[0].source)  # what cannot be opened is told before a model is loaded
+    opened.close()
+    size = "x".join(map(str, opened.info.size))
+    facts, rounds, used = {"source": f"{opened.info.name}, {size}", **machine()}, [], []
     for run in runs:
         estimator = PoseEstimator(dataclasses.replace(run, max_people=max([run.max_people, *counts])))
         rows = estimator_rows(estimator)
@@ -81,7 +110,8 @@ def pipeline(
         facts |= rows
         if not as_json:
             print_table(facts)
-        for done in measure(source or str(DEMO_CLIP), estimator, counts, seconds=seconds, warmup=warmup, live=live):
+        for done in measure(source, estimator, counts, seconds=seconds, warmup=warmup, live=live):
+            done = done if stages else dataclasses.replace(done, stages={})
             rounds.append({"engine": estimator.engine, **dataclasses.asdict(done)})
             if not as_json:
                 _tell(done)
@@ -93,8 +123,8 @@ def pipeline(
 def _tell(done: Round) -> None:
     from tfpose_rt.cli.show import print_table, say
 
-    who = "people as found" if done.people is None else f"{done.people} people"
-    say(f"{who}: {done.fps:.1f} fps, memory {done.memory[0]:.0f} -> {done.memory[1]:.0f} MiB")
+    who = "people as found" if done.people is None else plural(done.people, "person", "people")
+    say(f"{who}: {rate(done.fps)} fps, memory {done.memory[0]:.0f} -> {done.memory[1]:.0f} MiB")
     times = {**done.stages, **({"latency": done.latency} if done.latency else {})}
     print_table({k: f"p50 {v['p50']:7.1f}  p95 {v['p95']:7.1f}  max {v['max']:7.1f} ms" for k, v in times.items()})
 

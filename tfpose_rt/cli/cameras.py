@@ -37,6 +37,7 @@ def cameras(
 
 def _show(rows: list[dict[str, object]], probed: bool) -> None:
     from tfpose_rt.cli.show import say
+    from tfpose_rt.wording import rate
 
     if not rows:
         say("no camera listed by this system; plugged in, and not handed to another machine or container?")
@@ -45,7 +46,8 @@ def _show(rows: list[dict[str, object]], probed: bool) -> None:
         measured = row.get("probe")
         if isinstance(measured, dict):
             width, height = measured["size"]
-            rate = f"{measured['fps_measured']:.1f} fps measured" if measured["fps_measured"] else "rate not measured"
-            say(f"     {width}x{height}, {rate}, granted {measured['granted']}, open in {measured['opened_in_s']} s")
+            fps = measured["fps_measured"]
+            told = f"{rate(fps)} fps measured" if fps else "rate not measured"
+            say(f"     {width}x{height}, {told}, granted {measured['granted']}, open in {measured['opened_in_s']} s")
         elif probed:
             say("     did not open")

@@ -36,6 +36,7 @@ from tfpose_rt.cli.options import (
     run_config,
     spread,
 )
+from tfpose_rt.wording import plural
 
 if TYPE_CHECKING:
     from socket import socket
@@ -126,7 +127,7 @@ def serve_view(
         print_summary(summary, session.stream.stats.totals, [])
     for path, count in session.files:
         if path != "-":
-            say(f"wrote {path} ({count} frames)")
+            say(f"wrote {path} ({plural(count, 'frame')})")
     if summary is None:
         raise typer.Exit(interruption.code or 130)
     if summary["ended"] not in ("user", "limit"):

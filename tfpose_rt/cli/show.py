@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfpose_rt.cli.journal import LOGGER, note, open_journal
+from tfpose_rt.wording import plural, rate
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -138,15 +139,16 @@ def estimator_rows(estimator: Any) -> dict[str, str]:
     """Device, engine, attention path, precision, model and detector, each with its reason."""
     import torch
 
-    model, detector = estimator.model, estimator.detector
-    every = estimator.run.det_every or "auto"
+    model, detector, run = estimator.model, estimator.detector, estimator.run
+    every = {0: "as needed", 1: "on every frame"}.get(run.det_every, f"every {run.det_every} frames")
+    looks = f"{detector['name']} at {run.det_size}, {every}"
     return {
-        "device": f"{estimator.device} ({estimator.device_reason}), {torch.get_num_threads()} threads",
+        "device": f"{estimator.device} ({estimator.device_reason}), {plural(torch.get_num_threads(), 'thread')}",
         "engine": f"{estimator.engine} ({estimator.engine_reason})",
         "attention": f"{estimator.kernel} ({estimator.kernel_reason})",
         "precision": estimator.precision,
         "model": f"{model['name']} {model['input'][0]}x{model['input'][1]}, scores {estimator.score_kind}",
-        "detector": f"{detector['name']} at {estimator.run.det_size}, every {every}",
+        "detector": "none: the whole picture is one box" if detector["name"] == "none" else looks,
     }
 
 
@@ -156,11 +158,13 @@ def print_summary(record: Mapping[str, Any], totals: Mapping[str, float], files:
     frames = record["frames"]
     rows = {
         "frames": f"{frames} of {expected}" if expected else str(frames),
-        "with people": f"{record['frames_with_people']} frames, {record['persons']} poses, {record['ids']} ids",
-        "speed": f"{record['fps_mean'] or 0:.1f} fps, {record['wall_s']:.1f} s",
+        "with people": f"{plural(record['frames_with_people'], 'frame')}, {plural(record['persons'], 'pose')}, "
+        + plural(record["ids"], "id"),
+        "speed": f"{rate(record['fps_mean'] or 0)} fps, {record['wall_s']:.1f} s",
     }
     if record["decode_errors"] or record["gaps"]:
-        rows["missing"] = f"{record['decode_errors']} undecodable frames, {record['gaps']} gaps"
+        errors = plural(record["decode_errors"], "undecodable frame")
+        rows["missing"] = f"{errors}, {plural(record['gaps'], 'gap')}"
     if record.get("skipped"):
         rows["passed over"] = f"{record['skipped']} of {record['captured']} captured"
     if record.get("latency_ms"):
@@ -172,4 +176,4 @@ def print_summary(record: Mapping[str, Any], totals: Mapping[str, float], files:
         rows["ended"] = f"{record['ended']}: {reasons.get(record['ended'], 'the source stopped before its end')}"
     print_table(rows)
     for name, count in files:
-        say(f"wrote {name} ({count} records)")
+        say(f"wrote {name} ({plural(count, 'record')})")

@@ -11,6 +11,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from tfpose_rt.cli.show import estimator_rows, print_error, print_summary, print_table, progress_bar, say
+from tfpose_rt.wording import plural, rate
 
 if TYPE_CHECKING:
     from tfpose_rt.config import RunConfig
@@ -72,10 +73,12 @@ class Watch:
         """A source is open."""
         if not self._quiet:
             about = [f"{info.size[0]}x{info.size[1]}", info.codec or info.kind]
-            about += [] if info.fps is None else [f"{info.fps:.5g} fps" + (" on average" if info.variable else "")]
+            about += (
+                [] if info.fps is None else [f"{info.fps:.5g} fps" + (" nominal, it varies" if info.variable else "")]
+            )
             about += [] if info.duration is None else [f"{info.duration:.2f} s"]
             about += [f"turned by {info.rotation}"] if info.rotation else []
-            about += [f"going on behind {done} frames"] if done else []
+            about += [f"going on behind {plural(done, 'frame')}"] if done else []
             say(f"{info.name}: {', '.join(about)}")
         self._tasks[job.source] = self._bars.add_task(info.name, total=info.frames, completed=done, rate="")
         self._began[job.source] = time.monotonic()
@@ -96,7 +99,7 @@ class Watch:
         self._bars.advance(task, frames)
         spent = time.monotonic() - self._began[job.source]
         done = self._bars.tasks[self._bars.task_ids.index(task)].completed
-        self._bars.update(task, rate=f"{done / spent:.1f} fps" if spent else "")
+        self._bars.update(task, rate=f"{rate(done / spent)} fps" if spent else "")
 
     def finished(self, outcome: Outcome) -> None:
         """A job ended."""
@@ -190,14 +193,14 @@ def show_outcomes(outcomes: Sequence[Outcome], *, quiet: bool) -> None:
     """The last lines: what failed, where there were several, and every file with its count."""
     failed = [o for o in outcomes if o.exit_code]
     if len(outcomes) > 1 and not quiet:
-        say(f"{len(outcomes) - len(failed)} of {len(outcomes)} files complete")
+        say(f"{len(outcomes) - len(failed)} of {plural(len(outcomes), 'file')} complete")
         for outcome in failed:
             why = outcome.error.what if outcome.error is not None else f"ended: {(outcome.summary or {})['ended']}"
             say(f"  {_short(outcome.job)}: {why} (code {outcome.exit_code})")
     for outcome in outcomes:
         for path, count in outcome.files:
             if str(path) != "-":
-                say(f"wrote {path} ({count} frames)")
+                say(f"wrote {path} ({plural(count, 'frame')})")
 
 
 def _short(job: Job) -> str:

@@ -44,6 +44,7 @@ from tfpose_rt.cli.options import (
     run_config,
     spread,
 )
+from tfpose_rt.wording import plural, rate
 
 if TYPE_CHECKING:
     from tfpose_rt.live.plan import Screen
@@ -146,7 +147,7 @@ def _run(
         print_summary(summary, stream.stats.totals, [])
     for path, count in session.files:
         if path != "-":
-            say(f"wrote {path} ({count} frames)")
+            say(f"wrote {path} ({plural(count, 'frame')})")
     if summary is None:
         return interruption.code or 130
     if summary["ended"] not in ("user", "limit"):
@@ -218,7 +219,7 @@ def _measured(tell: Callable[[str], None], stream: Any, metrics: Any, quiet: boo
     def status(text: str) -> None:
         if not done[0] and stream.stats.wall > MEASURE and metrics.camera_fps:
             done[0] = True
-            say(f"measured: {metrics.camera_fps:.1f} fps from the camera, {metrics.fps:.1f} fps processed")
+            say(f"measured: {rate(metrics.camera_fps)} fps from the camera, {rate(metrics.fps)} fps processed")
         tell(text)
 
     return status

@@ -15,9 +15,11 @@ import numpy as np
 from tfpose_rt.caption import WHITE, Colour
 from tfpose_rt.pipeline import Stream
 from tfpose_rt.records import Result
+from tfpose_rt.wording import plural, rate
 
 RED: Colour = (90, 90, 255)
 SPAN = 120  # frames that rates and percentiles look back on
+RECENT = 4.0  # s that a rate is taken over, where enough happens in them
 SLOW_MS = 150.0  # latency p95 from which the figure is red
 STAGES = ("capture", "detect", "crop", "pose", "track", "draw", "show", "write")
 
@@ -98,9 +100,9 @@ class Metrics:
         """One line: fps, latency of the frame before, people, where it runs."""
         _, p95 = self.percentiles()
         latency = f" · {self._latency[-1]:.0f} ms" if self._latency else ""
-        people = f"{self.people} {'person' if self.people == 1 else 'people'}"
+        people = plural(self.people, "person", "people")
         runs = self._kernel if self._engine == "torch" else self._engine
-        text = f"{self.fps:.1f} fps{latency} · {people} · {self._device} {runs}"
+        text = f"{rate(self.fps)} fps{latency} · {people} · {self._device} {runs}"
         return text, RED if p95 > SLOW_MS or self._surprise else WHITE
 
     def full(self) -> list[tuple[str, Colour]]:
@@ -111,7 +113,10 @@ class Metrics:
         half = (len(stages) + 1) // 2
         lines: list[tuple[str, Colour]] = [
             self.short(),
-            (f"camera {self.camera_fps:.1f} · processed {_rate(self._done):.1f} · shown {self.fps:.1f} fps", WHITE),
+            (
+                f"camera {rate(self.camera_fps)} · processed {rate(_rate(self._done))} · shown {rate(self.fps)} fps",
+                WHITE,
+            ),
             (f"latency p50 {p50:.0f} · p95 {p95:.0f} ms", RED if p95 > SLOW_MS else WHITE),
             (f"passed over {stats.skipped} · waiting {self._stream.waiting}", WHITE),
             (
@@ -132,9 +137,9 @@ class Metrics:
         p50, p95 = self.percentiles()
         stats = self._stream.stats
         return {
-            "fps": round(self.fps, 2),
-            "camera_fps": round(self.camera_fps, 2),
-            "processed_fps": round(_rate(self._done), 2),
+            "fps": round(self.fps, 3),
+            "camera_fps": round(self.camera_fps, 3),
+            "processed_fps": round(_rate(self._done), 3),
             "latency_ms": {"now": round(self._latency[-1], 1) if self._latency else None, "p50": p50, "p95": p95},
             "people": self.people,
             "frames": stats.frames,
@@ -161,6 +166,11 @@ class Metrics:
 
 
 def _rate(times: deque[float]) -> float:
-    """Events a second over the times kept, as long as they are fresh."""
-    recent = [t for t in list(times) if t > time.monotonic() - 4]
-    return (len(recent) - 1) / (recent[-1] - recent[0]) if len(recent) > 1 and recent[-1] > recent[0] else 0.0
+    """Events a second, over the last seconds; where they are rarer, by the last two, as long as the next is not due."""
+    kept, now = list(times), time.monotonic()
+    recent = [t for t in kept if t > now - RECENT]
+    recent = kept[-2:] if len(recent) < 3 else recent
+    if len(recent) < 2 or recent[-1] <= recent[0]:
+        return 0.0
+    step = (recent[-1] - recent[0]) / (len(recent) - 1)
+    return 1 / step if now - recent[-1] < max(RECENT, 2 * step) else 0.0

@@ -24,6 +24,7 @@ from tfpose_rt.live.view import View, dressed, people
 from tfpose_rt.pipeline import Stream
 from tfpose_rt.records import Event, Gap, Image, Result
 from tfpose_rt.stats import summary
+from tfpose_rt.wording import plural
 
 log = logging.getLogger(__name__)
 IDLE = 0.02  # s between two looks at the keys while nothing comes
@@ -70,8 +71,7 @@ class Session:
         self._last: Result | None = None  # the newest frame
         self._picture: Image | None = None  # as drawn, without figures
         self._quit = False
-        self._told = 0.0
-        self._calls = Calls()
+        self._told, self._calls = 0.0, Calls()
 
     def run(self) -> dict[str, Any]:
         """Do it.
@@ -239,7 +239,7 @@ class Session:
             if path is not None:
                 made = self.takes.stop()
                 self.stream.mark(Event(kind="record_stop", t=now, detail={"file": path.name}))
-                self._say(f"saved {path.name} ({made[0][1]} frames)" if made else "nothing was recorded")
+                self._say(f"saved {path.name} ({plural(made[0][1], 'frame')})" if made else "nothing was recorded")
                 return None
             path = self.takes.start()
         except TfposeError as error:  # a take that fails must not end the run

@@ -10,7 +10,9 @@ import os
 import platform
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -166,15 +168,28 @@ def resident() -> float:
 
 
 def machine() -> dict[str, str]:
-    """What the figures belong to."""
+    """What the figures belong to; clocks are those of this moment, before anything ran."""
+    import psutil
     import torch
 
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    return {
-        "processor": platform.processor() or platform.machine(),
+    found = {
+        "processor": _processor(),
         "cores": str(os.cpu_count()),
-        "gpu": gpu,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
+    clock = psutil.cpu_freq() if hasattr(psutil, "cpu_freq") else None  # not on every system
+    if clock is not None and clock.current:
+        found["clock"] = f"{clock.current:.0f} MHz" + (f" of {clock.max:.0f}" if clock.max else "")
+    return found
+
+
+def _processor() -> str:
+    """Its name; Linux tells it in a file alone."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
