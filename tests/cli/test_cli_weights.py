@@ -30,13 +30,16 @@ def run(*words: object) -> Result:
     return CliRunner().invoke(app, [str(word) for word in words])
 
 
-def test_list_names_what_ships() -> None:
+def test_list_names_what_ships(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = json.loads(run("list", "--json").stdout)
     (row,) = [row for row in rows if row["name"] == "yolo26n"]
     assert row["state"] == "ok"
     assert row["aliases"] == ["yolo-n"]
     assert row["figures"]["box_ap"] == 51.9
-    assert "AGPL-3.0" in run("list").stdout
+    monkeypatch.setenv("COLUMNS", "200")
+    (line,) = [line for line in run("list").stdout.splitlines() if "yolo26n" in line]
+    for word in ("AGPL-3.0", row["sha256"][:12], "box AP 51.9"):
+        assert word in line
 
 
 def test_path_prints_the_file_and_nothing_else() -> None:

@@ -181,6 +181,11 @@ def test_a_recipe_is_told_where_it_is_wrong(complaint, tmp_path):
     assert complaint(*words).startswith("flip = 2.0 in own.toml: a share of the crops")
     assert complaint(*words, "--set", "flip=0.5").startswith("batch = 0 in own.toml: at least 1")
     assert complaint(*words, "--set", "flip=3.0").startswith("flip = 3.0: a share of the crops")
+    for flag, told in (
+        ("--amp=fp8", "amp = 'fp8': no such"),
+        ("--val-every=0", "lr = 0.0005, val_every = 0.0: not above"),
+    ):
+        assert complaint("train", "set", flag).startswith(told)
     (tmp_path / "own.toml").write_text("flop = 2.0\n")
     assert complaint(*words).startswith("unknown setting 'flop' in own.toml: ")
     assert "no such file" in complaint("train", "set", "--config", "none.toml")

@@ -41,6 +41,10 @@ def train(
     batch: Annotated[int | None, typer.Option("--batch", help="Crops a step, over all processes.", min=1)] = None,
     lr: Annotated[float | None, typer.Option("--lr", help="Of the transformer.")] = None,
     trunk_lr: Annotated[float | None, typer.Option("--trunk-lr", help="Of the trunk, times lr.")] = None,
+    weight_decay: Annotated[float | None, typer.Option("--weight-decay", help="Of weights, not of biases.")] = None,
+    amp: Annotated[str | None, typer.Option("--amp", help="auto (bf16 on GPUs), bf16 or off.")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", help="Threads that cut crops.", min=1)] = None,
+    val_every: Annotated[float | None, typer.Option("--val-every", help="Minutes between validations.")] = None,
     compile_: Annotated[bool, typer.Option("--compile", help="torch.compile: minutes first, faster after.")] = False,
     device: Device = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on in --save-dir, at the very step.")] = False,
@@ -48,32 +52,41 @@ def train(
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of weights, order and augmentation.")] = None,
 ) -> None:
     """Train TFPose; Ctrl-C saves and a later --resume goes on."""
-    given = {"minutes": minutes, "epochs": epochs, "batch": batch, "lr": lr, "trunk_lr": trunk_lr, "seed": seed}
-    given |= {"compile": compile_ or None}
+    given: dict[str, Any] = {"minutes": minutes, "epochs": epochs, "batch": batch, "lr": lr, "trunk_lr": trunk_lr}
+    given |= {"weight_decay": weight_decay, "amp": amp, "workers": workers, "val_every": val_every}
+    given |= {"seed": seed, "compile": compile_ or None}
     recipe = recipe_of(model, config, set_, {k: v for k, v in given.items() if v is not None})
     require_folder(data)
     if resume:
         require_run(save_dir)
+    folder = save_dir or Path("runs") / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    run(data, ann, recipe, folder, init=init, resume=resume, device=device, teacher=teacher, share=teacher_share)
+
+
+def run(
+    data: Path, ann: Path | None, recipe: TrainConfig, folder: Path, *, init: Path | None, resume: bool, device: str,
+    teacher: str | None, share: float,
+) -> None:  # fmt: skip
+    """Train, and show how it goes; raises typer.Exit where a signal ended it."""
     import os
 
     from tfpose_rt.cli.show import say
     from tfpose_rt.cli.watch import interruptible
     from tfpose_rt.estimator import choose_device
     from tfpose_rt.training.data import load
-    from tfpose_rt.training.loop import train as run
+    from tfpose_rt.training.loop import train as work_through
     from tfpose_rt.training.teach import remember
 
-    folder = save_dir or Path("runs") / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     chosen, _ = choose_device(device)
     first = int(os.environ.get("RANK", "0")) == 0
     if first:
-        remember(folder, teacher, teacher_share, resume=resume)
-    people = taught(data, ann, teacher, teacher_share, recipe, chosen) if teacher else load(data, ann)
+        remember(folder, teacher, share, resume=resume)
+    people = taught(data, ann, teacher, share, recipe, chosen) if teacher else load(data, ann)
     if first:
         say(f"{len(people)} people, model {recipe.model.name}, {recipe.model.trunk}, on {chosen}; results in {folder}")
     with Report(visible=first) as report, interruptible() as interruption:
         try:
-            last = run(people, recipe, folder, init=init, resume=resume, device=chosen, report=report.update)
+            last = work_through(people, recipe, folder, init=init, resume=resume, device=chosen, report=report.update)
         except KeyboardInterrupt:
             say(f"stopped; go on with --resume --save-dir {folder}")
             raise typer.Exit(interruption.code or 130) from None

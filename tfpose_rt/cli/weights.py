@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="List, check, fetch, add and remove weights.", no_args_is_help=True)
 
+MEASURES = {"ap": "AP", "ap_detector": "AP end to end", "box_ap": "box AP", "pck": "PCK"}  # as people know them
+
 Name = Annotated[str, typer.Argument(help="A name that `weights list` shows.")]
 Store = Annotated[Path | None, typer.Option("--store", help="Folder of your own weights.", file_okay=False)]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -38,14 +40,15 @@ def list_(store: Store = None, as_json: Json = False) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("name", "kind", "MB", "licence", "trained on", "figures", "state", box=box.SIMPLE_HEAD)
+    table = Table("name", "kind", "MB", "SHA-256", "licence", "trained on", "figures", "state", box=box.SIMPLE_HEAD)
     for row in rows:
-        figures = ", ".join(f"{key} {value}" for key, value in row["figures"].items())
+        figures = ", ".join(f"{MEASURES.get(key, key)} {value}" for key, value in row["figures"].items())
         name = " = ".join([row["name"], *row["aliases"]])
         cells = (
             name,
             row["kind"],
             f"{row['size'] / 1e6:.1f}",
+            row["sha256"][:12],
             row["licence"],
             row["trained_on"],
             figures,
