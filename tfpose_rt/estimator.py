@@ -59,7 +59,7 @@ class PoseEstimator:
                 f"{weights.name} cannot be used here", why=why, fix="tfpose-rt eval, which takes any layout"
             )
         self.crop_size = self._net.config.size
-        name, sha256 = self._net.config.name, assets.sha256(weights)
+        name, sha256 = weights.stem, assets.sha256(weights)  # as the detector's, and as lists and reports name it
         self.model: dict[str, Any] = {"name": name, "sha256": sha256, "input": list(self.crop_size)}
         engine = self._open_networks(weights)
         self.engine, self.engine_reason = engine.name, engine.reason

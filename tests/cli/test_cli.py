@@ -269,5 +269,8 @@ def test_stdout_carries_data_only(
     assert code == 0, err
     records = [json.loads(line) for line in out.splitlines()]
     assert [record["type"] for record in records] == ["header", "frame", "frame", "frame", "summary"]
+    assert (records[0]["model"]["name"], records[0]["detector"]["name"]) == ("tfpose-n", "yolo26n")  # as lists do
+    assert "tfpose-n 192x256" in err
+    assert "yolo26n at 640, on every frame" in err
     assert np.allclose([record["pts"] for record in records[1:4]], [0, 0.04, 0.08], atol=1e-3)
     assert list(tmp_path.iterdir()) == []

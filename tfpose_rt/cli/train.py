@@ -13,6 +13,7 @@ import typer
 from tfpose_rt.cli.defaults import read_toml
 from tfpose_rt.cli.options import Device, require_folder
 from tfpose_rt.errors import InputError, UsageError
+from tfpose_rt.wording import plural
 
 if TYPE_CHECKING:
     import torch
@@ -83,7 +84,8 @@ def run(
         remember(folder, teacher, share, resume=resume)
     people = taught(data, ann, teacher, share, recipe, chosen) if teacher else load(data, ann)
     if first:
-        say(f"{len(people)} people, model {recipe.model.name}, {recipe.model.trunk}, on {chosen}; results in {folder}")
+        what = f"size {recipe.model.name} on a {recipe.model.trunk} trunk"
+        say(f"{plural(len(people), 'person', 'people')}, {what}, on {chosen}; results in {folder}")
     with Report(visible=first) as report, interruptible() as interruption:
         try:
             last = work_through(people, recipe, folder, init=init, resume=resume, device=chosen, report=report.update)
