@@ -45,7 +45,7 @@ def test_a_file_of_another_format_than_the_one_named_is_refused(program, tmp_pat
 def test_a_folder_and_a_name_without_suffix_take_the_format_named(program, tmp_path):
     (tmp_path / "old.csv").mkdir()  # a folder, whatever its name
     assert program("convert", "clip.jsonl", "-f", "jsonl", "-o", "old.csv")[0] == 0
-    assert program("convert", "clip.jsonl", "-f", "csv", "-o", "new")[0] == 0
+    assert program("convert", "clip.jsonl", "-f", "CSV, trc", "-o", "new")[0] == 0
     assert program("convert", "clip.jsonl", "-f", "csv", "-o", "k.csv")[0] == 0
     assert (tmp_path / "old.csv" / "clip.jsonl").is_file()
     assert (tmp_path / "new" / "clip.csv").is_file()
@@ -107,6 +107,22 @@ def test_strict_looks_at_what_the_summary_of_a_table_counts(program, tmp_path):
         assert (tmp_path / f"{name}.jsonl").exists() == (expected == 0)
 
 
+def test_an_unfinished_recording_is_pointed_at(program, tmp_path):
+    (tmp_path / "clip.jsonl").rename(tmp_path / "take.jsonl.part")
+    code, err = program("convert", "take.jsonl", "-o", "k.csv")
+    assert (code, err) == (3, "error: cannot read take.jsonl: no such file; try: the unfinished take.jsonl.part\n")
+
+
+def test_a_table_saved_by_a_spreadsheet_is_read(program, tmp_path):
+    """With a byte order mark in front and carriage returns."""
+    assert program("convert", "clip.jsonl", "-o", "k.csv")[0] == 0
+    plain = (tmp_path / "k.csv").read_bytes()
+    (tmp_path / "k.csv").write_bytes(b"\xef\xbb\xbf" + plain.replace(b"\n", b"\r\n"))
+    assert program("convert", "k.csv", "-o", "back.jsonl")[0] == 0
+    assert program("convert", "back.jsonl", "-o", "again.csv")[0] == 0
+    assert (tmp_path / "again.csv").read_bytes() == plain
+
+
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_a_table_of_smoothed_points_is_told_when_it_is_read(program, tmp_path, kind):
     sink = JsonlSink(tmp_path / "both.jsonl", header())
@@ -136,7 +152,9 @@ def test_nobody_can_be_named_where_people_have_no_ids(program, tmp_path):
     ("clip.trc", 2, "cannot read clip.trc: such files lack boxes or times"),
     ("folder", 2, "folder is a folder: recordings are read here, one at a time"),
     ("gone.mp4", 3, "gone.mp4 does not exist"),
-    ("gone.jsonl", 3, "cannot read gone.jsonl"),
+    ("gone.jsonl", 3, "cannot read gone.jsonl: no such file; try: check the path"),
+    ("gone.csv", 3, "cannot read gone.csv: no such file"),
+    ("gone.parquet", 3, "cannot read gone.parquet: no such file"),
     ("model.safetensors", 2, "model.safetensors is a model: recordings are read here; try: tfpose-rt export"),
 ])  # fmt: skip
 def test_what_is_no_recording_is_called_what_it_is(program, tmp_path, name, code, told):

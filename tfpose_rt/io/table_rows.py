@@ -58,7 +58,7 @@ def size_of(header: Mapping[str, Any] | None, name: str) -> tuple[int, int]:
 def _csv_rows(path: Path, *, cut: bool) -> Iterator[dict[str, str]]:
     """The rows of a wide table; with `cut` the last one is left out if it does not end."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets put a mark in front
             reader = csv.DictReader(line for line in file if line.endswith("\n") or not cut)
             if tuple(reader.fieldnames or ()) not in WIDE_TABLES:
                 raise InputError(f"{path.name} is not a wide table", why="other columns", fix="--csv-layout wide")

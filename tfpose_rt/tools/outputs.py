@@ -59,6 +59,7 @@ def plan(
 
     Raises: UsageError: unknown format, a suffix that no format has, or one file for several sources.
     """
+    formats = [name.strip().lower() for name in formats if name.strip()]
     for name in formats:
         format_of(Path("x"), name)
     stems = _stems(sources)

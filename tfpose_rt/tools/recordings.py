@@ -52,6 +52,10 @@ def open_poses(path: Path) -> Source:
         InputError: it cannot be read.
     """
     kind = kind_of(path)
+    if not path.exists():
+        part = PartFile.part(path)
+        fix = f"the unfinished {part}" if part.exists() else "check the path"
+        raise InputError(f"cannot read {path}", why="no such file", fix=fix)
     if kind == ".jsonl":
         recording = Recording(path)
         source = Source(recording.header, ())
