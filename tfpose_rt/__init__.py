@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tfpose_rt.estimator import PoseEstimator
     from tfpose_rt.io.jsonl import read_results
     from tfpose_rt.io.sources import open_source
+    from tfpose_rt.pipeline import Stream
     from tfpose_rt.records import Poses, Result
 
 __all__ = [
@@ -50,8 +51,15 @@ _HOMES = {
 }
 
 
-def stream(source: Any, **options: Any) -> Any:
-    """Iterate over the poses of a file, a camera or a URL: `PoseEstimator(**options).stream(source)`."""
+def stream(source: Any, **options: Any) -> Stream:
+    """Iterate over the poses of a file, a camera or a URL: `PoseEstimator(**options).stream(source)`.
+
+    Args:
+        source: a path, a camera's number, a URL, or (image, seconds) pairs; image (H, W, 3) uint8 BGR.
+        options: fields of `RunConfig`, such as `det_every=4`.
+    Returns: an iterator over `Result`, and a context manager: closing it frees camera and threads.
+    Raises: InputError, WeightsError, DeviceError, UsageError: what was asked for cannot be had.
+    """
     from tfpose_rt.estimator import PoseEstimator
 
     return PoseEstimator(**options).stream(source)

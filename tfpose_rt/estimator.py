@@ -19,6 +19,7 @@ from tfpose_rt.smooth import Smoother
 
 if TYPE_CHECKING:
     from tfpose_rt.engine import EngineChoice
+    from tfpose_rt.pipeline import Stream
 
 
 Picture = Image | str | Path  # an array, or the path of a file
@@ -192,7 +193,7 @@ class PoseEstimator:
         images = [_bgr(picture, color) for picture in image]
         return self.poses(images, self.detect(images))
 
-    def stream(self, source: Any) -> Any:
+    def stream(self, source: Any) -> Stream:
         """Iterate over the results of a source: a path, a camera's number, a URL, or (image, seconds) pairs."""
         from tfpose_rt.pipeline import open_stream
 
