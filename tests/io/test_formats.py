@@ -66,8 +66,10 @@ def test_normalised_places_and_boxes_are_shares_of_the_picture_to_six_decimals(t
     assert frame["people"][0]["pose_keypoints_2d"][:6] == [0.158984, 0.41875, 0.5, 0.167578, 0.430208, 0.55]
     assert json.loads((tmp_path / "folder" / "layout.json").read_text())["values"] == "x / W, y / H, confidence"
     write(trc_sink(tmp_path / "clip.trc", header(), shares))
-    row = (tmp_path / "clip_px_person1.trc").read_text().split("\n")[6].split("\t")
-    assert row[2:4] == ["0.158984", "0.418750"]
+    lines = (tmp_path / "clip_px_person1.trc").read_text().split("\n")
+    assert lines[6].split("\t")[2:4] == ["0.158984", "0.418750"]
+    assert lines[2].split("\t")[4] == "share"
+    assert json.loads((tmp_path / "clip.images.json").read_text())["normalised"] is True
 
 
 def test_a_coco_score_is_the_detectors_times_the_oks_to_be_expected(tmp_path):

@@ -42,6 +42,7 @@ def _build(path: Path, results: Callable[[], Iterator[Result]], about: Mapping[s
         head = {
             "source": about["header"].get("source"),
             "keypoints": list(NAMES),
+            "normalised": options.normalised,
             "category": {"id": 1, "name": "person"},
         }
         images.write(json.dumps(head, ensure_ascii=False)[:-1] + ',"images":[')

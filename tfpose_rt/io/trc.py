@@ -81,7 +81,8 @@ def _lines(
 ) -> Iterator[str]:  # fmt: skip
     places = decimals(options)
     absent = "nan" if options.fill == "nan" else ""
-    values = (f"{rate:.6g}", f"{rate:.6g}", len(times), len(MARKERS), options.trc_units, f"{rate:.6g}",
+    units = "share" if options.normalised and options.trc_units == "px" else options.trc_units
+    values = (f"{rate:.6g}", f"{rate:.6g}", len(times), len(MARKERS), units, f"{rate:.6g}",
               times[0][0] if times else 0, len(times))  # fmt: skip
     yield f"PathFileType\t4\t(X/Y/Z)\t{name}\n"
     yield "\t".join(HEAD) + "\n"
