@@ -66,8 +66,9 @@ class BlockEstimator:
                 near = [int(np.abs((blocks[:, :2] + blocks[:, 2:]) / 2 - c).sum(1).argmin()) for c in centre]
                 corners = blocks[near][:, None, :2] + 0.5
             xy = corners + np.stack((2 * k, k), -1)
+            score = 0.8 if len(blocks) else 0.05
             out.append(Poses(
-                xy=frozen(xy.reshape(-1, 17, 2)), scores=frozen(np.full((len(found), 17), 0.8)), boxes=found.boxes,
+                xy=frozen(xy.reshape(-1, 17, 2)), scores=frozen(np.full((len(found), 17), score)), boxes=found.boxes,
                 box_scores=found.scores, size=(image.shape[1], image.shape[0]),
                 box_from=(box_from or "detector",) * len(found),
             ))  # fmt: skip

@@ -10,7 +10,7 @@ from tfpose_rt.draw import DrawStyle, draw
 from tfpose_rt.errors import InputError
 from tfpose_rt.io.pairs import PairSource
 from tfpose_rt.pipeline import CHUNK, Stream
-from tfpose_rt.records import Event, Gap, Segment
+from tfpose_rt.records import Detections, Event, Gap, Segment
 from tfpose_rt.stats import require_frames, summary
 
 WALK = [picture([(10 + 3 * i, 50)]) for i in range(23)]
@@ -71,6 +71,52 @@ def test_ids_can_be_switched_off_and_carried_boxes_still_work():
     results, estimator, _ = run(WALK, det_every=4, track=False)
     assert all(r.poses.ids is None for r in results)
     assert sum(estimator.calls) == 6
+
+
+class Blinking(BlockEstimator):
+    """Its detector sees nobody on some frames; the pictures are `WALK`, whose block is at x = 10 + 3 * frame."""
+
+    blind: tuple[int, ...] = ()
+
+    def detect(self, images):
+        found = super().detect(images)
+        places = [(int(image[60].argmax()) // 3 - 10) // 3 for image in images]
+        return [
+            Detections(d.boxes[:0], d.scores[:0]) if p in self.blind else d for d, p in zip(found, places, strict=True)
+        ]
+
+
+def blink(blind, **settings):
+    estimator = Blinking(RunConfig(**settings))
+    estimator.blind = blind
+    with Stream(ListSource(WALK), estimator) as stream:
+        return list(stream)
+
+
+def test_who_the_detector_loses_for_a_moment_is_looked_for_in_place():
+    results = blink((5, 6, 7, 12))
+    for r in results:
+        word = "tracker" if r.frame in (5, 6, 7, 12) else "detector"
+        assert (r.poses.ids.tolist(), list(r.poses.box_from)) == ([0], [word])
+        np.testing.assert_allclose(r.poses.xy[0, 0], [10 + 3 * r.frame, 50])
+        assert min(r.timings[stage] for stage in ("detect", "pose", "track")) >= 0
+
+
+def test_whom_the_detector_saw_once_or_half_a_second_ago_is_not_looked_for():
+    assert [len(r.poses) for r in blink((1, 2))][:4] == [1, 0, 0, 1]
+    assert [len(r.poses) for r in blink(tuple(range(3, 23)))] == [1] * 18 + [0] * 5  # 15 frames at 30 a second
+    assert sum(len(r.poses) for r in blink((5,), track=False)) == 22
+
+
+def test_a_run_with_lost_people_taken_up_again_equals_one_left_alone():
+    whole = blink((5, 6, 7, 8, 9, 10, 15))
+    estimator = Blinking(RunConfig())
+    estimator.blind = (5, 6, 7, 8, 9, 10, 15)
+    with Stream(ListSource(WALK), estimator, replay=[r.poses for r in whole[:8]], after=7) as stream:
+        for a, b in zip(whole[8:], list(stream), strict=True):
+            np.testing.assert_array_equal(a.poses.xy, b.poses.xy)
+            np.testing.assert_array_equal(a.poses.boxes, b.poses.boxes)
+            assert (a.poses.ids.tolist(), a.poses.box_from) == (b.poses.ids.tolist(), b.poses.box_from)
 
 
 def test_smoothing_adds_a_field_and_leaves_the_raw_one():

@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tfpose_rt.likeness import distinct
-from tfpose_rt.records import Poses
+from tfpose_rt.likeness import added, distinct, joined
+from tfpose_rt.records import Detections, Poses
 from tfpose_rt.track import Tracker
 
 # A standing person in a box of width 0.4 and height 1, x right, y down, in COCO order.
@@ -379,3 +379,40 @@ def test_replay_ends_in_the_same_state() -> None:
         assert ids(again) == ids(out)
     np.testing.assert_array_equal(tracker.predicted(2.0, lost=True).boxes, replayed.predicted(2.0, lost=True).boxes)
     assert tracker.ids_given == replayed.ids_given
+
+
+def test_who_is_missed_is_looked_for_where_the_way_leads() -> None:
+    """Somebody walks at 300 px/s; unseen on the eleventh frame, expected ten px on, and found there or not."""
+    for there in (True, False):
+        tracker, plain, asked = Tracker(), Tracker(), []
+
+        def look(missed: Detections, *, there: bool = there, asked: list[Detections] = asked) -> Poses:
+            asked.append(missed)
+            return scene([person(312)], 11 / 30, joint_score=0.9 if there else 0.3, box_from="tracker")
+
+        for i in range(11):
+            for one in (tracker, plain):
+                frame = scene([person(200 + 10 * i), person(900)], i / 30)
+                assert ids(one.follow(frame, look) if one is tracker else one.update(frame)) == [0, 1]
+        assert not asked
+        found = tracker.follow(scene([person(900)], 11 / 30), look)
+        plain.update(scene([person(900), person(312)] if there else [person(900)], 11 / 30))
+        np.testing.assert_allclose(asked[0].boxes, scene([person(310)], 0.0).boxes, atol=2)
+        np.testing.assert_allclose(asked[0].scores, [0.9])
+        assert (ids(found), list(found.box_from)) == (
+            ([1, 0], ["detector", "tracker"]) if there else ([1], ["detector"])
+        )
+        for one in (tracker, plain):  # and all is as if the detector had seen what was found
+            assert ids(one.update(scene([person(322), person(900)], 12 / 30))) == [0, 1]
+        np.testing.assert_allclose(tracker.predicted(0.5).boxes, plain.predicted(0.5).boxes, atol=1e-3)
+
+
+def test_nobody_is_added_who_is_there_already_or_hardly_there() -> None:
+    """Looked for behind somebody, the model finds that one again; in an empty place it finds little."""
+    seen = scene([person(300)], 0.0)
+    more = scene([person(303), person(330, 110, 190), person(700)], 0.0)
+    assert added(seen, more).tolist() == [1, 2]
+    assert added(seen, scene([person(700)], 0.0, joint_score=0.4)).tolist() == []
+    assert added(scene([], 0.0), scene([person(700)], 0.0)).tolist() == [0]
+    assert joined(seen, more).box_from == ("detector",) * 4
+    np.testing.assert_array_equal(joined(seen, more).xy[1:], more.xy)

@@ -13,7 +13,7 @@ from tfpose_rt.config import RunConfig
 from tfpose_rt.records import Detections, Float, Frame, Poses, frozen
 from tfpose_rt.sides import SideKeeper, exchange
 from tfpose_rt.smooth import Smoother
-from tfpose_rt.track import Tracker
+from tfpose_rt.track import Look, Tracker
 
 AUTO_EVERY = 0.25  # s between detections where the interval is left to us
 LOST_SCORE = 0.3  # mean joint score under which a carried person is looked for again at once
@@ -29,27 +29,42 @@ class Follower:
     """
 
     def __init__(self, run: RunConfig, *, stills: bool = False) -> None:
-        self.run = run
+        self.run, self.stills = run, stills
         self.tracker = Tracker(run.track_buffer) if run.track or run.det_every != 1 else None
         self.sides = SideKeeper() if run.sides == "tracked" and not stills else None
         self.smoother = Smoother.parse(run.smooth)
         self._last: Poses | None = None  # of the frame before; None where nothing may be carried on from it
         self._detected = -np.inf  # pts of the last detection
 
-    def update(self, poses: Poses) -> Poses:
+    def update(self, poses: Poses, look: Look | None = None) -> Poses:
         """Poses of one frame, as the estimator or a recording gives them -> with ids, sides and smoothed points.
 
         A recording's poses are taken back to the names that the model gave, so that replaying repeats the run.
+
+        Args:
+            poses: N people.
+            look: finds the poses in boxes of this frame: asked about people whom the detector loses for a moment. What
+                it finds is among what comes back if the joints say that somebody is there. None: nobody is looked for.
+        Returns: the people of the frame.
         """
         poses = exchange(poses)
         if self.tracker is not None:
-            poses = self.tracker.update(dataclasses.replace(poses, swapped=None))
+            poses = dataclasses.replace(poses, swapped=None)
+            if look is not None and self._searched(poses):
+                poses = self.tracker.follow(poses, look)
+            else:
+                poses = self.tracker.update(poses)
             if not self.run.track:
                 poses = dataclasses.replace(poses, ids=None, new=None)
         for memory in (self.sides, self.smoother):
             poses = poses if memory is None or poses.ids is None else memory.update(poses)
         self._last = poses
         return poses
+
+    def _searched(self, poses: Poses) -> bool:
+        """Whether the detector looked for everybody in this frame, and the frame before says where people should be."""
+        known = self.run.track and not self.stills and self._last is not None
+        return known and all(word == "detector" for word in poses.box_from)
 
     def interrupt(self) -> None:
         """People moved on unseen, or the picture changed: boxes are not carried on before somebody has looked."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
-from tfpose_rt.records import Poses
+from tfpose_rt.records import Poses, frozen
 from tfpose_rt.skeleton import MASK_SHARE, oks
 
 Array = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int64]
 
+THERE = 0.55  # mean joint score from which somebody is where the detector sees nobody
 SURE = 0.5  # detector score from which a box is a person whatever its joints say
 FOUND = 0.3  # mean joint score from which a weaker box is one: what is less is hardly drawn
 SAME_PERSON = 0.85  # OKS from which two poses of one frame are one person found twice
@@ -61,6 +65,29 @@ def repeats(poses: Poses, rows: Rows, known: Rows) -> Bools:
     nested = inside(boxes[rows], boxes[known]) >= NESTED
     alike = (iou(boxes[rows], boxes[known]) >= SAME_COVER) | (part >= SAME_KNOWN)
     return np.asarray((nested & alike).any(1))
+
+
+def joined(poses: Poses, more: Poses) -> Poses:
+    """The people of two records of one frame, as the model gives them, in one."""
+    fields = ("xy", "scores", "errors", "boxes", "box_scores")
+    pairs = {name: (getattr(poses, name), getattr(more, name)) for name in fields}
+    parts: dict[str, Any] = {
+        name: frozen(np.concatenate(pair)) for name, pair in pairs.items() if all(p is not None for p in pair)
+    }
+    return dataclasses.replace(poses, **parts, box_from=(*poses.box_from, *more.box_from))
+
+
+def added(poses: Poses, more: Poses) -> Rows:
+    """Rows of `more`, found in boxes that are mere expectations, which are surely people and none of `poses` again."""
+    both = joined(poses, more)
+    rows, known = np.arange(len(poses), len(both)), np.arange(len(poses))
+    sure = mean_scores(more) >= THERE
+    if len(known) and len(rows):
+        trust, areas, xy = weights(both), person_areas(both.boxes), both.xy.astype(np.float64)
+        smaller = np.minimum(areas[rows, None], areas[known])
+        alike = pairwise_oks(xy[rows], xy[known], trust[rows], trust[known], smaller).max(1)
+        sure &= (alike < SAME_NESTED) & ~repeats(both, rows, known)
+    return np.flatnonzero(sure)
 
 
 def iou(a: Array, b: Array) -> Array:

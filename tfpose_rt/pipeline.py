@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -38,15 +39,12 @@ class Estimator(Protocol):
 
     def detect(self, images: list[Any]) -> list[Detections]:
         """The people of each picture."""
-        ...
 
     def detect_all(self, images: list[Any]) -> tuple[list[Detections], list[Float]]:
         """As `detect`, and the boxes (M, 4) px of all others in each picture."""
-        ...
 
     def poses(self, images: list[Any], people: list[Detections], box_from: Any = None) -> list[Poses]:
         """Their keypoints."""
-        ...
 
 
 class Stream:
@@ -69,24 +67,21 @@ class Stream:
         self, source: Source, estimator: Estimator, run: RunConfig | None = None, *,
         replay: Iterable[Poses] = (), after: int = -1,
     ) -> None:  # fmt: skip
-        self.source, self.estimator = source, estimator
-        self.run = run or estimator.run
+        self.source, self.estimator, self.run = source, estimator, run or estimator.run
         self.info: StreamInfo = source.info
         self.stats = Stats()
         self.ended = "user"
         self.follower = Follower(self.run, stills=self.info.kind == "images")
         self._after = after
         self.hiding = self.run.background == "blur-people"
-        self._paused = threading.Event()
-        self._lock = threading.Lock()
+        self._paused, self._lock = threading.Event(), threading.Lock()
         self._events: deque[Event] = deque()
         self._forget = False
         for poses in replay:
             self.follower.update(poses)
         picture = 3 * self.info.size[0] * self.info.size[1]  # bytes
-        self._frames: Mailbox[Item] = Mailbox(
-            slots(picture, AHEAD) if not source.live else 1 if self.run.source.drop else QUEUE
-        )
+        waiting = slots(picture, AHEAD) if not source.live else 1 if self.run.source.drop else QUEUE
+        self._frames: Mailbox[Item] = Mailbox(waiting)
         self._results: Mailbox[Result] = Mailbox(2 if source.live else slots(picture, READY))
         self._threads = [
             threading.Thread(target=self._read, name="read frames", daemon=True),
@@ -114,8 +109,7 @@ class Stream:
 
         Raises: whatever the source or the model raised, once all results before it are read.
         """
-        taken = self._results.get(timeout)
-        if taken is None:
+        if (taken := self._results.get(timeout)) is None:
             return None
         result = taken.item
         self.stats.count(result)
@@ -248,9 +242,10 @@ class Stream:
                 poses, timings, everybody = next(found)
                 if item.index <= self._after:
                     continue  # already in the recording; here only because its batch is shared
-                began = time.perf_counter()
-                poses = self.follower.update(dataclasses.replace(poses, frame=item.index, pts=item.pts))
-                timings["track"] = time.perf_counter() - began
+                began, timings["track"] = time.perf_counter(), 0.0
+                look = partial(self._look, item, timings)
+                poses = self.follower.update(dataclasses.replace(poses, frame=item.index, pts=item.pts), look)
+                timings["track"] += time.perf_counter() - began
                 for stage, spent in timings.items():
                     self.stats.add(stage, spent)
                 yield Result(
@@ -258,6 +253,14 @@ class Stream:
                     pts_fixed=item.pts_fixed, t_capture=item.t_capture, timings=timings,
                     hidden=self.follower.hidden(poses, everybody), searched=everybody is not None,
                 )  # fmt: skip
+
+    def _look(self, frame: Frame, timings: dict[str, float], people: Detections) -> Poses:
+        """The poses in boxes of a frame that the detector has seen; their time goes to the model's stages."""
+        found = self.estimator.poses([frame.image], [people], "tracker")[0]
+        for stage in ("crop", "pose"):
+            timings[stage] = timings.get(stage, 0.0) + self.estimator.times[stage]
+            timings["track"] -= self.estimator.times[stage]
+        return found
 
     def _marked(self, item: Item | None) -> Iterator[Result]:
         """Events that waited for a place among the results."""
@@ -268,15 +271,13 @@ class Stream:
         if forget:
             self.follower.reset()
             waiting.append(Event(kind="ids_reset", t=pts))
-        for event in waiting:
-            yield Result(event=event, pts=event.t)
+        yield from (Result(event=event, pts=event.t) for event in waiting)
 
     def _find(self, frames: list[Frame], waited: float) -> list[tuple[Poses, dict[str, float], Float | None]]:
         """Detection (or carried boxes) and poses of one chunk; with each the boxes of everybody, where looked for."""
         if not frames:
             return []
-        images = [frame.image for frame in frames]
-        carried = self.follower.carried(frames[0])
+        images, carried = [frame.image for frame in frames], self.follower.carried(frames[0])
         everybody: list[Float | None] = [None] * len(frames)
         self.estimator.times["detect"] = 0.0
         if self.hiding:

@@ -8,7 +8,9 @@ should be: a half that shows behind another, a leap. What matches nothing is a n
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +31,10 @@ SEEN_THR = 0.2  # score from which a joint takes part in a carried box
 COVERED = 0.5  # share of a lost person's box within somebody's who is seen from which that one stands before
 CLEARLY = 0.15  # sum of two similarities by which it has to be likelier that two people were confused
 MIN_INSIDE = 0.2  # share of a carried box that has to lie in the picture
+SEARCH = 0.5  # s that somebody is looked for in place after the detector has seen them last
+
+
+Look = Callable[[Detections], Poses]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,7 @@ class _Track:
     score: float
     t: float  # s, time of xy
     born: float  # s
+    found: float  # s, when the detector saw the person last
     side: float  # px, longer side of the box when all of it was seen
     velocity: Array  # (2,) px/s
     joints: Bools  # (K,) the joints that span the carried box
@@ -152,7 +159,30 @@ class Tracker:
         Returns: boxes (N, 4) px, clipped to the picture, and the detector's last scores; a person who has all but left
             the picture is not among them. Changes nothing in the tracker.
         """
-        tracks = [t for t in self._tracks if lost or t.t == self._time]
+        return self._boxes([t for t in self._tracks if lost or t.t == self._time], pts)
+
+    def follow(self, poses: Poses, look: Look) -> Poses:
+        """As `update`, but whom the detector loses for a moment is looked for where they are expected.
+
+        Asked for are those who were seen on the frame before and, within `SEARCH`, by the detector, too. Whom it saw
+        but once is not: that may have been nobody.
+
+        Args:
+            poses: as for `update`.
+            look: finds the poses in boxes of this frame; who is there by their joints is followed.
+        Returns: as `update`, with those who were found.
+        """
+        trial = copy.copy(self)  # tracks never change, lists are made anew
+        tracked = trial.update(poses)
+        before = [t for t in self._tracks if t.t == self._time and t.born < t.t and poses.pts - t.found <= SEARCH]
+        missed = trial._boxes([t for t in before if tracked.ids is None or t.id not in tracked.ids], poses.pts)
+        more = look(missed) if len(missed) else poses.take([])
+        if len(found := likeness.added(poses, more)):
+            return self.update(likeness.joined(poses, more.take(found)))
+        vars(self).update(vars(trial))
+        return tracked
+
+    def _boxes(self, tracks: list[_Track], pts: float) -> Detections:
         boxes = np.array([_carried(t) + np.tile(t.move(pts), 2) for t in tracks]).reshape(-1, 4)
         scores = np.array([t.score for t in tracks], np.float64)
         w, h = self._size
@@ -235,7 +265,7 @@ def best_pairs(worth: Array, allowed: Bools) -> list[tuple[int, int]]:
 def _observe(track: _Track | None, number: int, poses: Poses, row: int, weight: Array) -> _Track:
     """The track after seeing row `row`: pose and box replaced, velocity nudged towards the measured one."""
     xy, box = poses.xy[row].astype(np.float64), poses.boxes[row].astype(np.float64)
-    velocity, born, side, met = np.zeros(2), poses.pts, float((box[2:] - box[:2]).max()), None
+    velocity, born, found, side, met = np.zeros(2), poses.pts, poses.pts, float((box[2:] - box[:2]).max()), None
     if track is not None:
         met, born, dt = track.met, track.born, max(poses.pts - track.t, 1e-3)
         trust = weight * track.weight
@@ -248,9 +278,9 @@ def _observe(track: _Track | None, number: int, poses: Poses, row: int, weight: 
         joints = weight >= SEEN_THR if (weight >= SEEN_THR).sum() >= 3 else np.ones(len(xy), np.bool_)
         margins = _margins(xy[joints], box)
     else:
-        joints, margins = track.joints, track.margins
+        joints, margins, found = track.joints, track.margins, track.found
     score = float(poses.box_scores[row])
-    return _Track(number, xy, weight, box, score, poses.pts, born, side, velocity, joints, margins, met)
+    return _Track(number, xy, weight, box, score, poses.pts, born, found, side, velocity, joints, margins, met)
 
 
 def _span(points: Array) -> tuple[Array, Array]:
