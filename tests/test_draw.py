@@ -94,11 +94,40 @@ def test_a_limb_is_left_out_when_one_of_its_ends_is_outside() -> None:
     assert not painted(out).any()
 
 
-def test_the_threshold_hides_joints_and_their_limbs() -> None:
+def test_a_joint_under_the_threshold_is_hollow_and_its_limb_thin_and_dashed() -> None:
+    person = one({"left_elbow": (60.0, 120.0), "left_wrist": (260.0, 120.0), "right_ankle": (20.0, 20.0)})
+    scores = person.scores.copy()
+    scores[0, [LEFT_ELBOW, LEFT_WRIST]] = 0.2
+    style = dataclasses.replace(BARE, points=True, scale=4.0)
+    sure, weak = (draw(GREY, p, style) for p in (person, dataclasses.replace(person, scores=scores)))
+    assert tuple(sure[120, 60]) == LEFT_BGR
+    assert tuple(weak[120, 60]) == (128, 128, 128)  # the picture is seen within the ring
+    assert any(tuple(weak[120, x]) == LEFT_BGR for x in range(45, 60))
+    along = [tuple(weak[120, x]) == LEFT_BGR for x in range(80, 240)]
+    assert 0.3 < np.mean(along) < 0.8
+    assert np.diff(np.array(along, int)).clip(0).sum() >= 4  # dashes
+    thick = [painted(image)[:, 90:230].any(1).sum() for image in (weak, sure)]
+    assert thick[0] < thick[1]
+
+
+def test_one_weak_end_makes_a_limb_weak_and_what_is_hardly_there_is_not_drawn() -> None:
+    half = one({"left_elbow": (60.0, 120.0), "left_wrist": (260.0, 120.0)})
+    scores = half.scores.copy()
+    for score, drawn in ((0.2, True), (0.09, False)):
+        scores[0, LEFT_WRIST] = score
+        out = painted(draw(GREY, dataclasses.replace(half, scores=scores), dataclasses.replace(BARE, points=True)))
+        assert out[120, 60]
+        assert out[:, 240:].any() == drawn
+        assert 0.2 < out[120, 80:240].mean() < 0.9 if drawn else not out[:, 80:].any()
+
+
+def test_the_threshold_says_what_is_hollow_and_nobody_is_all_hollow() -> None:
     weak = one({"left_elbow": (60, 80), "left_wrist": (200, 150)}, score=0.29)
     style = dataclasses.replace(BARE, points=True)
-    assert not painted(draw(GREY, weak, style)).any()
-    assert painted(draw(GREY, weak, dataclasses.replace(style, kpt_thr=0.25))).any()
+    assert not painted(draw(GREY, weak, style)).any()  # without one sure joint it may be a lamp
+    assert tuple(draw(GREY, weak, dataclasses.replace(style, kpt_thr=0.25))[115, 130]) == LEFT_BGR
+    low = one({"left_elbow": (60, 80), "left_wrist": (200, 150)}, score=0.06)
+    assert tuple(draw(GREY, low, dataclasses.replace(style, kpt_thr=0.05))[115, 130]) == LEFT_BGR
 
 
 def test_without_scores_every_joint_inside_counts() -> None:

@@ -1,7 +1,8 @@
 """Skeletons, boxes, ids and trails on a picture. Pure: a new image comes back, nothing is remembered.
 
 Coordinates are pixel centres, as OpenCV draws; lines are anti-aliased and placed to 1/16 px. A joint under the
-threshold or outside the picture is not drawn, nor is any line that ends in it.
+threshold is hollow, and lines that end in it are thin and dashed; one that is most likely not there, or outside the
+picture, is not drawn, nor is any line that ends in it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -18,12 +19,14 @@ import numpy.typing as npt
 from tfpose_rt.caption import DARK, WHITE, Colour, banner, put_text, text_width
 from tfpose_rt.records import Image, Poses
 from tfpose_rt.skeleton import EDGES, INDEX, LEFT_BGR, MIDDLE_BGR, NAMES, RIGHT_BGR, side
+from tfpose_rt.strokes import SHIFT, at, dashes, dot, line, ring
 
 __all__ = ["DrawStyle", "banner", "draw", "edge_colour", "id_colour", "visible", "with_threshold"]
 
+Bools = npt.NDArray[np.bool_]
 Background = Literal["frame", "black", "blur-people"]
 
-SHIFT = 4  # fractional bits of a coordinate given to OpenCV
+FAINT = 0.1  # score from which a joint under the threshold is drawn, hollow; under it nothing is there to be shown
 SIDE_BGR: Mapping[str, Colour] = {"left": LEFT_BGR, "right": RIGHT_BGR, "middle": MIDDLE_BGR}
 TRAIL_JOINTS = tuple(INDEX[n] for n in ("nose", "left_wrist", "right_wrist", "left_ankle", "right_ankle"))
 # Paul Tol's "light" and "vibrant" picks that stay apart for colour-blind viewers and from the limbs' colours. BGR.
@@ -38,7 +41,7 @@ class DrawStyle:
     """What is drawn.
 
     Args:
-        kpt_thr: joint score under which a joint is not drawn; nothing stored ever changes.
+        kpt_thr: joint score under which a joint is hollow; nothing stored ever changes.
         skeleton: the lines between joints.
         points: the joints.
         boxes: the person boxes.
@@ -92,14 +95,16 @@ def draw(
         _draw_trails(canvas, trails, _thickness(canvas, style))
     # Small people first: whoever is nearer to the camera ends on top.
     for row in np.argsort((boxes[:, 3] - boxes[:, 1]) * (boxes[:, 2] - boxes[:, 0]), kind="stable"):
-        shown = visible(points[row], None if poses.scores is None else poses.scores[row], style.kpt_thr, (w, h))
+        scores = None if poses.scores is None else poses.scores[row]
+        shown = visible(points[row], scores, style.kpt_thr, (w, h))
+        faint = visible(points[row], scores, min(FAINT, style.kpt_thr), (w, h)) & ~shown
         if poses.scores is not None and not shown.any():
             continue  # a lamp taken for a person has no joint: no frame and no number for nobody (files keep it)
         number = None if poses.ids is None else int(poses.ids[row])
         width = _thickness(canvas, style, boxes[row])
         if style.boxes:
             _draw_box(canvas, boxes[row], id_colour(number), max(1, width // 2))
-        _draw_person(canvas, points[row], shown, width, style)
+        _draw_person(canvas, points[row], shown, faint, width, style)
         label = _label(number, float(poses.box_scores[row]), style)
         if label:
             _draw_label(canvas, label, boxes[row], points[row][shown], id_colour(number), style)
@@ -167,19 +172,6 @@ def _thickness(canvas: Image, style: DrawStyle, box: npt.NDArray[np.float64] | N
     return max(1, round(width * style.scale))
 
 
-def _at(point: npt.NDArray[np.floating]) -> tuple[int, int]:
-    """A point in OpenCV's fixed-point form."""
-    return round(float(point[0]) * (1 << SHIFT)), round(float(point[1]) * (1 << SHIFT))
-
-
-def _line(canvas: Image, a: Any, b: Any, colour: Colour, width: int) -> None:
-    cv2.line(canvas, _at(a), _at(b), colour, width, cv2.LINE_AA, SHIFT)
-
-
-def _dot(canvas: Image, at: Any, colour: Colour, radius: float) -> None:
-    cv2.circle(canvas, _at(at), round(radius * (1 << SHIFT)), colour, -1, cv2.LINE_AA, SHIFT)
-
-
 def edge_colour(a: int, b: int) -> Colour:
     """The colour of the line between two joints: that of their side, or the middle's where it joins both sides."""
     sides = {side(a), side(b)} - {"middle"}
@@ -187,21 +179,26 @@ def edge_colour(a: int, b: int) -> Colour:
 
 
 def _draw_person(
-    canvas: Image, points: npt.NDArray[np.float64], shown: npt.NDArray[np.bool_], width: int, style: DrawStyle
+    canvas: Image, points: npt.NDArray[np.float64], shown: Bools, faint: Bools, width: int, style: DrawStyle
 ) -> None:
-    edges = [(a, b) for a, b in EDGES if max(a, b) < len(points) and shown[a] and shown[b]] if style.skeleton else []
-    for a, b in edges:  # the dark rim of all limbs lies under all limbs
-        _line(canvas, points[a], points[b], DARK, width + max(2, width // 2))
-    for a, b in edges:
-        _line(canvas, points[a], points[b], edge_colour(a, b), width)
-    joints = np.flatnonzero(shown).tolist()
-    if style.points:
-        for k in joints:
-            radius = width * (0.7 if k <= INDEX["right_ear"] else 1.0) + 0.6  # the face is small
-            _dot(canvas, points[k], DARK, radius + 1)
-            _dot(canvas, points[k], SIDE_BGR[side(k)] if style.skeleton else WHITE, radius)
-            if radius > 4:
-                _dot(canvas, points[k], WHITE, radius * 0.45)
+    drawn = shown | faint
+    edges = [(a, b) for a, b in EDGES if max(a, b) < len(points) and drawn[a] and drawn[b]] if style.skeleton else []
+    sure = [(a, b) for a, b in edges if shown[a] and shown[b]]
+    for a, b in (edge for edge in edges if edge not in sure):
+        dashes(canvas, points[a], points[b], edge_colour(a, b), max(1, width // 2), width + 1.5)
+    for a, b in sure:  # the dark rim of all limbs lies under all limbs
+        line(canvas, points[a], points[b], DARK, width + max(2, width // 2))
+    for a, b in sure:
+        line(canvas, points[a], points[b], edge_colour(a, b), width)
+    joints = np.flatnonzero(drawn).tolist()
+    for k in joints if style.points else ():
+        radius = width * (0.7 if k <= INDEX["right_ear"] else 1.0) + 0.6  # the face is small
+        colour = SIDE_BGR[side(k)] if style.skeleton else WHITE
+        if faint[k]:
+            ring(canvas, points[k], colour, radius)
+            continue
+        dot(canvas, points[k], DARK, radius + 1)
+        dot(canvas, points[k], colour, radius)
     if style.names:
         _draw_names(canvas, points, joints, width)
 
@@ -222,13 +219,13 @@ def _draw_names(canvas: Image, points: npt.NDArray[np.float64], joints: list[int
 
 def _draw_box(canvas: Image, box: npt.NDArray[np.float64], colour: Colour, width: int) -> None:
     """A thin frame with heavy corners: it shows the extent and hides little."""
-    cv2.rectangle(canvas, _at(box[:2]), _at(box[2:]), DARK, width + 2, cv2.LINE_AA, SHIFT)
-    cv2.rectangle(canvas, _at(box[:2]), _at(box[2:]), colour, width, cv2.LINE_AA, SHIFT)
+    cv2.rectangle(canvas, at(box[:2]), at(box[2:]), DARK, width + 2, cv2.LINE_AA, SHIFT)
+    cv2.rectangle(canvas, at(box[:2]), at(box[2:]), colour, width, cv2.LINE_AA, SHIFT)
     arm = 0.12 * float((box[2:] - box[:2]).min())
     for x, sx in ((box[0], 1), (box[2], -1)):
         for y, sy in ((box[1], 1), (box[3], -1)):
             for end in ((x + sx * arm, y), (x, y + sy * arm)):
-                _line(canvas, (x, y), end, colour, width * 2 + 1)
+                line(canvas, (x, y), end, colour, width * 2 + 1)
 
 
 def _label(number: int | None, score: float, style: DrawStyle) -> str:
@@ -273,7 +270,7 @@ def _draw_trails(canvas: Image, trails: Mapping[int, npt.NDArray[np.floating]], 
             for i in range(1, len(path)):
                 if inside[i - 1] and inside[i]:
                     age = i / (len(path) - 1)  # 0 old .. 1 now
-                    _line(layer, path[i - 1, k], path[i, k], id_colour(number), max(1, round(width * (0.3 + age))))
+                    line(layer, path[i - 1, k], path[i, k], id_colour(number), max(1, round(width * (0.3 + age))))
     cv2.addWeighted(layer, 0.65, canvas, 0.35, 0, dst=canvas)
 
 

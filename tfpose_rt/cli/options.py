@@ -41,7 +41,7 @@ FlipTest = Annotated[
     bool,
     _option(MODEL, "--flip-test/--no-flip-test", help="Mirrored crops, too: more exact, poses take twice as long."),
 ]
-KptThr = Annotated[float, _option(DISPLAY, "--kpt-thr", help="Joints below it are not drawn; files keep them.")]
+KptThr = Annotated[float, _option(DISPLAY, "--kpt-thr", help="Joints below it are hollow; files keep them.")]
 Track = Annotated[bool, _option(MODEL, "--track/--no-track", help="Ids.")]
 TrackBuffer = Annotated[float, _option(MODEL, "--track-buffer", help="Seconds an unseen id is kept.")]
 Sides = Annotated[str, _option(MODEL, "--sides", help="Left and right: tracked over time, or model's own each frame.")]
