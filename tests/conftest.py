@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import socket
 import tarfile
 from io import BytesIO
 
@@ -50,6 +51,33 @@ def plain_logging():
     yield
     logger.setLevel(before[0])
     logger.propagate, logger.handlers[:] = before[1:]
+
+
+@pytest.fixture(autouse=True)
+def offline(request, monkeypatch):
+    """No test that is not marked `network` looks a name up or connects to another machine."""
+    if request.node.get_closest_marker("network"):
+        return
+    connect, look_up = socket.socket.connect, socket.getaddrinfo
+
+    def refuse(host):
+        own = host in (None, "", "localhost", "ip6-localhost", socket.gethostname())
+        if not own and not str(host).startswith(("127.", "::1", "0.0.0.0", "::")):
+            raise OSError(f"no network in tests: {host}")
+
+    def connecting(self, address):
+        # a connected datagram socket has sent nothing: it only asks which of its addresses this machine would use
+        if self.family in (socket.AF_INET, socket.AF_INET6) and self.type == socket.SOCK_STREAM:
+            refuse(address[0])
+        return connect(self, address)
+
+    def looking_up(host, *more, **named):
+        if not str(host).replace(".", "").isdecimal():  # a number needs no server of names
+            refuse(host)
+        return look_up(host, *more, **named)
+
+    monkeypatch.setattr(socket.socket, "connect", connecting)
+    monkeypatch.setattr(socket, "getaddrinfo", looking_up)
 
 
 @pytest.fixture
