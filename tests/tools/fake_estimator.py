@@ -19,7 +19,7 @@ class FakeEstimator:
     def __init__(self, run=None, *, fail_at=None, seconds=0.0):
         self.model = {"name": "fake", "sha256": "00", "input": [192, 256]}
         self.detector = {"name": "fake", "sha256": "00"}
-        self.run, self.times = run or RunConfig(), {"detect": 0.0, "pose": 0.0}
+        self.run, self.times = run or RunConfig(), {"detect": 0.0, "crop": 0.0, "pose": 0.0}
         self.fail_at, self.seconds = fail_at, seconds
 
     def detect(self, images):
