@@ -172,12 +172,14 @@ def test_a_slow_model_on_a_live_source_sees_the_newest_frame():
     """A 100 fps source and a 50 ms model: frames are passed over and counted, and the delay stays near one call."""
     source = ListSource(WALK * 5, live=True, interval=0.01)
     estimator = BlockEstimator(delay=0.05)
-    delays, skipped = [], 0
+    delays, numbers, skipped = [], [], 0
     with Stream(source, estimator) as stream:
         for r in stream:
             delays.append(r.latency_ms)
+            numbers.append((r.frame, r.poses.frame))
             skipped += r.skipped
     assert len(delays) < 40
+    assert numbers == [(i, i) for i in range(len(delays))]  # what was looked at is counted without holes
     assert len(delays) + skipped == len(WALK) * 5
     assert np.percentile(delays[2:], 90) < 150
 

@@ -185,7 +185,7 @@ class Stream:
         alone = self.source.live or self.run.det_every != 1
         chunk: list[Item] = []
         place = 0  # of the chunk among the source's
-        seq, t, held = -1, 0.0, 0.0  # number and pts of the last live frame; s for which a pause lost frames since
+        count, seq, t, held = 0, -1, 0.0, 0.0  # live frames; number and pts of the last; s since, lost to a pause
         began = time.perf_counter()
         while True:
             held += self._sit_out()
@@ -203,8 +203,8 @@ class Stream:
             if isinstance(item, Frame) and self.source.live:  # by its number: two mailboxes pass frames over
                 if held and item.seq > seq + 1:
                     yield [Gap(reason="paused", t_start=t, t_end=item.pts, seq_from=seq + 1, seq_to=item.seq - 1)], 0.0
-                item = dataclasses.replace(item, skipped=item.seq - seq - 1)
-                seq, t, held = item.seq, item.pts, 0.0
+                item = dataclasses.replace(item, index=count, skipped=item.seq - seq - 1)
+                count, seq, t, held = count + 1, item.seq, item.pts, 0.0
             if chunk and isinstance(item, Frame) and item.index // CHUNK != place:
                 yield chunk, time.perf_counter() - began
                 chunk, began = [], time.perf_counter()

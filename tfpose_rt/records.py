@@ -107,7 +107,7 @@ class Poses:
         boxes: (N, 4) float32 x0, y0, x1, y1 px.
         box_scores: (N,) float32 in 0..1.
         ids: (N,) int64 >= 0, never reused within a stream; None when tracking is off.
-        frame: index of the frame in its source.
+        frame: index of the frame in its source; live, among the frames looked at.
         pts: s from the source's first frame.
         size: (W, H) of the frame, px.
         box_from: N times "detector", "tracker" or "full".
