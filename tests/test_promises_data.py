@@ -118,6 +118,7 @@ def test_a_dot_painted_at_10_20_stands_in_the_file_at_10_20(dotted, name):
 def test_the_header_says_how_places_are_counted_and_shares_count_from_the_edge(dotted):
     head = records(dotted / "a.jsonl")[0]
     assert (head["coords"], head["left_right"], head["size"]) == ("pixel-centre,y-down", "subject", [W, H])
+    assert head["score_kind"] == "calibrated"  # the shipped model's
     x, y = PLACES["jsonl"](dotted, 0)
     shares = pd.read_csv(dotted / "s.csv")
     assert (shares.nose_x[0], shares.nose_y[0]) == pytest.approx(((x + 0.5) / W, (y + 0.5) / H), abs=1e-5)
