@@ -117,7 +117,7 @@ def summary(
         "decode_errors": errors,
         "wall_s": round(wall, 3),
         "fps_mean": round(stats.frames / wall, 3) if wall else None,
-        "latency_ms": stats.percentiles(stats.latency),
+        "latency_ms": {name: round(ms, 3) for name, ms in (stats.percentiles(stats.latency) or {}).items()} or None,
         "files": list(files),
     }
 
