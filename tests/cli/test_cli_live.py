@@ -172,6 +172,28 @@ def test_webcam_in_a_browser_writes_what_is_asked_for(tmp_path: Path, monkeypatc
             assert len(list(video.decode(video=0))) == 5
 
 
+@pytest.mark.parametrize("words", [["webcam", "--display", "none"], ["serve", "--port", "0"]])
+def test_ctrl_c_ends_with_what_was_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+    calls: list[Any] = []
+
+    class Interrupting(FakeEstimator):
+        device_reason = kernel_reason = "a stand-in"
+
+        def poses(self, *args: Any) -> Any:
+            calls.append(args)
+            if len(calls) == 8:
+                os.kill(os.getpid(), signal.SIGINT)
+            return super().poses(*args)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tfpose_rt.estimator.PoseEstimator", Interrupting)
+    done = CliRunner().invoke(app, [*words, "synthetic:144x96@30"])
+    assert done.exit_code == 130
+    assert "Ctrl-C ends" in done.output
+    for row in ("frames ", "latency ", "stages ", "ended        signal: interrupted"):
+        assert f"  {row}" in done.output
+
+
 @pytest.mark.slow
 def test_a_real_run_with_a_password_leaves_it_nowhere(tmp_path: Path) -> None:
     """The real detector and model on a stream that asks for a login: files, both streams and the end are clean."""

@@ -30,16 +30,22 @@ def run(*words: object) -> Result:
     return CliRunner().invoke(app, [str(word) for word in words])
 
 
-def test_list_names_what_ships(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_list_names_what_ships() -> None:
     rows = json.loads(run("list", "--json").stdout)
     (row,) = [row for row in rows if row["name"] == "yolo26n"]
     assert row["state"] == "ok"
     assert row["aliases"] == ["yolo-n"]
     assert row["figures"]["box_ap"] == 51.9
-    monkeypatch.setenv("COLUMNS", "200")
-    (line,) = [line for line in run("list").stdout.splitlines() if "yolo26n" in line]
-    for word in ("AGPL-3.0", row["sha256"][:12], "box AP 51.9"):
-        assert word in line
+    listed = run("list").stdout
+    for words in (
+        "yolo26n = yolo-n: detector, 5.3 MB",
+        "AGPL-3.0",
+        row["sha256"],
+        "box AP 51.9",
+        "tfpose-n = default: pose",
+    ):
+        assert words in listed
+    assert max(map(len, listed.splitlines())) < 80 + len("  SHA-256     ")
 
 
 def test_path_prints_the_file_and_nothing_else() -> None:

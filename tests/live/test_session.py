@@ -303,6 +303,7 @@ def test_ctrl_c_completes_the_files(tmp_path: Path) -> None:
         live.run()
     last = records(tmp_path / "a.jsonl")[-1]
     assert (last["ended"], last["exit_code"]) == ("signal", 130)
+    assert {**last, "type": None, "files": None} == {"type": None, **live.summary, "files": None}
     assert (tmp_path / "a.mkv").exists()
     assert no_threads_left()
 

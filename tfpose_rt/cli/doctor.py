@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tfpose_rt.errors import OutputError
+from tfpose_rt.wording import plural
 
 if TYPE_CHECKING:
     from tfpose_rt.tools.doctor import Check
@@ -62,3 +64,6 @@ def _show(checks: list[Check]) -> None:
         console.print(line)
         if check.fix:
             console.print(Text(f"{'':{width + 8}}try: {check.fix}"))
+    count = Counter(check.state for check in checks)
+    told = [plural(count["fail"], "failure"), plural(count["warn"], "warning")]
+    console.print(f"{plural(len(checks), 'check')}: {', '.join(told)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -122,13 +123,14 @@ def serve_view(
     )  # fmt: skip
     with interruptible() as interruption, bind(host, port) as listening:
         session = _session(spec, run, args, plan, quiet=quiet, signal_code=lambda: interruption.code or 130)
-        summary = _served(session, options, listening, quality, quiet=quiet)
-    if summary is not None and not quiet:
+        _served(session, options, listening, quality)
+    summary = session.summary
+    if summary and not quiet:
         print_summary(summary, session.stream.stats.totals, [])
     for path, count in session.files:
         if path != "-":
             say(f"wrote {path} ({plural(count, 'frame')})")
-    if summary is None:
+    if not summary or summary["ended"] == "signal":
         raise typer.Exit(interruption.code or 130)
     if summary["ended"] not in ("user", "limit"):
         require_frames(session.stream)
@@ -159,10 +161,8 @@ def _session(spec: str, run: Any, args: dict[str, Any], plan: Plan, *, quiet: bo
     return Session(stream, plan, metrics_of(stream, model), signal_code=signal_code)
 
 
-def _served(
-    session: Session, options: ServeOptions, listening: socket, quality: int, *, quiet: bool
-) -> dict[str, Any] | None:
-    """Run it behind the page; the summary, None where a signal ended it."""
+def _served(session: Session, options: ServeOptions, listening: socket, quality: int) -> None:
+    """Run it behind the page, until the source ends or a signal does."""
     from tfpose_rt.cli.show import say
     from tfpose_rt.live.guard import is_loopback
     from tfpose_rt.live.hub import Hub
@@ -177,14 +177,13 @@ def _served(
         session.stream.close()
         raise
     server.start()
-    say(f"live view: {server.url}")
+    say(f"live view: {server.url} (Ctrl-C ends it)")
     if options.token is not None:
         say(f"the link works once; elsewhere the token opens it: {options.token}")
     if not is_loopback(options.host):
         say("no TLS: whoever can listen on this network can see the picture")
     try:
-        return session.run()
-    except KeyboardInterrupt:
-        return None
+        with suppress(KeyboardInterrupt):
+            session.run()
     finally:
         server.close()

@@ -140,12 +140,13 @@ def estimator_rows(estimator: Any) -> dict[str, str]:
     import torch
 
     model, detector, run = estimator.model, estimator.detector, estimator.run
+    own = estimator.engine == "torch"  # another engine has its own sampling, whatever kernel torch would take
     every = {0: "as needed", 1: "on every frame"}.get(run.det_every, f"every {run.det_every} frames")
     looks = f"{detector['name']} at {run.det_size}, {every}"
     return {
         "device": f"{estimator.device} ({estimator.device_reason}), {plural(torch.get_num_threads(), 'thread')}",
         "engine": f"{estimator.engine} ({estimator.engine_reason})",
-        "attention": f"{estimator.kernel} ({estimator.kernel_reason})",
+        "attention": f"{estimator.kernel} ({estimator.kernel_reason})" if own else estimator.kernel_reason,
         "precision": estimator.precision,
         "model": f"{model['name']} {model['input'][0]}x{model['input'][1]}, scores {estimator.score_kind}",
         "detector": "none: the whole picture is one box" if detector["name"] == "none" else looks,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -134,21 +135,22 @@ def _run(
             style=style_of(run), duration=duration, max_frames=max_frames, overwrite=overwrite,
         )  # fmt: skip
         metrics = metrics_of(stream, model)
+        if screen is None and not quiet and (duration, max_frames) == (None, None):
+            say("Ctrl-C ends the run and completes its files")
         with _status(progress and not quiet and screen is None) as tell:
             session = Session(
                 stream, plan, metrics, screen, on_status=_measured(tell, stream, metrics, quiet),
                 signal_code=lambda: interruption.code or 130,
             )  # fmt: skip
-            try:
-                summary = session.run()
-            except KeyboardInterrupt:
-                summary = None
-    if not quiet and summary is not None:
+            with suppress(KeyboardInterrupt):
+                session.run()
+    summary = session.summary
+    if not quiet and summary:
         print_summary(summary, stream.stats.totals, [])
     for path, count in session.files:
         if path != "-":
             say(f"wrote {path} ({plural(count, 'frame')})")
-    if summary is None:
+    if not summary or summary["ended"] == "signal":
         return interruption.code or 130
     if summary["ended"] not in ("user", "limit"):
         require_frames(stream)

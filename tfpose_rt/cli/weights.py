@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,28 +36,18 @@ def list_(store: Store = None, as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps(rows))
         return
-    from rich import box
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table("name", "kind", "MB", "SHA-256", "licence", "trained on", "figures", "state", box=box.SIMPLE_HEAD)
     for row in rows:
-        figures = ", ".join(f"{MEASURES.get(key, key)} {value}" for key, value in row["figures"].items())
-        name = " = ".join([row["name"], *row["aliases"]])
-        cells = (
-            name,
-            row["kind"],
-            f"{row['size'] / 1e6:.1f}",
-            row["sha256"][:12],
-            row["licence"],
-            row["trained_on"],
-            figures,
-            row["state"],
-        )
-        table.add_row(*map(escape, cells))
-    Console().print(table)
-    Console(stderr=True).print(f"your own are kept in {assets.store_dir()}", markup=False, highlight=False)
+        typer.echo("\n".join(_lines(row)))
+    typer.echo(f"your own are kept in {assets.store_dir()}", err=True)
+
+
+def _lines(row: Mapping[str, Any]) -> list[str]:
+    """One set of weights, as people read it."""
+    figures = [f"{MEASURES.get(key, key)} {value}" for key, value in row["figures"].items()]
+    head = f"{' = '.join([row['name'], *row['aliases']])}: {row['kind']}, {row['size'] / 1e6:.1f} MB"
+    rest = {"measured": ", ".join(figures), "trained on": row["trained_on"], "licence": row["licence"],
+            "SHA-256": row["sha256"], "state": row["state"]}  # fmt: skip
+    return [head, *(f"  {name:<10}  {value}" for name, value in rest.items() if value)]
 
 
 @app.command()

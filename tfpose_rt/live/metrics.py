@@ -140,7 +140,11 @@ class Metrics:
             "fps": round(self.fps, 3),
             "camera_fps": round(self.camera_fps, 3),
             "processed_fps": round(_rate(self._done), 3),
-            "latency_ms": {"now": round(self._latency[-1], 1) if self._latency else None, "p50": p50, "p95": p95},
+            "latency_ms": {
+                "now": round(self._latency[-1], 1) if self._latency else None,
+                "p50": round(p50, 1),
+                "p95": round(p95, 1),
+            },
             "people": self.people,
             "frames": stats.frames,
             "captured": getattr(self._stream.source, "captured", stats.frames),

@@ -66,19 +66,19 @@ class Session:
             overwrite=plan.overwrite,
         )  # fmt: skip
         self.files: list[tuple[str, int]] = []
+        self.summary: dict[str, Any] = {}  # once the run has ended
         self.on_result, self._on_status, self._signal_code = on_result, on_status, signal_code
         self._sinks: list[Sink] = []
         self._last: Result | None = None  # the newest frame
         self._picture: Image | None = None  # as drawn, without figures
-        self._quit = False
-        self._told, self._calls = 0.0, Calls()
+        self._quit, self._told, self._calls = False, 0.0, Calls()
 
     def run(self) -> dict[str, Any]:
         """Do it.
 
         Returns: the summary record.
         Raises: TfposeError: of the source, the model or a file, once the other files are complete. KeyboardInterrupt
-            is taken as the wish to end: files are completed, and it is raised again.
+            is taken as the wish to end: files are completed, `summary` is set, and it is raised again.
         """
         ended: str | None = None
         error: BaseException | None = None
@@ -91,10 +91,10 @@ class Session:
             error = caught
         self._calls.close()
         self.stream.close()
-        record, failed = self._finish(ended, error)
+        self.summary, failed = self._finish(ended, error)
         if error or failed:
             raise error or failed  # type: ignore[misc]
-        return record
+        return self.summary
 
     def call(self, function: Callable[[], Any]) -> Future[Any]:
         """Have a function run on this session's thread, between two frames; from any thread."""
