@@ -16,17 +16,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from tfpose_rt import skeleton
 from tfpose_rt.caption import DARK, WHITE, Colour
 from tfpose_rt.config import RunConfig
 from tfpose_rt.crop import ENLARGE, apply, crop_matrix, fit_box, warp
-from tfpose_rt.draw import SHIFT, SIDE_BGR, DrawStyle, draw
+from tfpose_rt.draw import SIDE_BGR, DrawStyle, draw
 from tfpose_rt.errors import InputError, UsageError
 from tfpose_rt.io.sinks import check_outputs
 from tfpose_rt.records import Image, Poses
+from tfpose_rt.strokes import dot, line
 from tfpose_rt.tools.diagnose import GUESSES, LOW, Case, conditions, diagnose, table
 from tfpose_rt.tools.entry import exits
 from tfpose_rt.tools.tiles import check_picture, lettered, mosaic, write_picture
@@ -144,14 +144,13 @@ def tile(seen: Look, case: Case) -> Image:
 
 def outline(canvas: Image, xy: np.ndarray[Any, Any], known: np.ndarray[Any, Any]) -> None:
     """Draw the labelled joints (17, 2) px on `canvas` itself: thin white lines, dots in the colour of their side."""
-    at = [(round(float(x) * (1 << SHIFT)), round(float(y) * (1 << SHIFT))) for x, y in xy]
     edges = [(a, b) for a, b in skeleton.EDGES if known[a] and known[b]]
     for colour, width in ((DARK, 3), (WHITE, 1)):
         for a, b in edges:
-            cv2.line(canvas, at[a], at[b], colour, width, cv2.LINE_AA, SHIFT)
+            line(canvas, xy[a], xy[b], colour, width)
     for k in np.flatnonzero(known).tolist():
         for colour, radius in ((DARK, 5.0), (WHITE, 4.0), (SIDE_BGR[skeleton.side(k)], 2.5)):
-            cv2.circle(canvas, at[k], round(radius * (1 << SHIFT)), colour, -1, cv2.LINE_AA, SHIFT)
+            dot(canvas, xy[k], colour, radius)
 
 
 def picture(seen: Look, chosen: Sequence[Case]) -> Image:
