@@ -155,7 +155,8 @@ def train(
     held = [s for s in samples if is_validation(s.image)] if config.hold_out else []
     kept = weigh([s for s in samples if not (config.hold_out and is_validation(s.image))], config)
     if not kept:
-        raise InputError("nothing to train on", why="no labelled person of the sources asked for", fix="--set sources=[]")
+        why = "no labelled person of the sources asked for"
+        raise InputError("nothing to train on", why=why, fix="--set sources=[]")
     torch.manual_seed(config.seed)
     model = TFPose(config.model, mean_pose(kept, config)).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if init is not None:
