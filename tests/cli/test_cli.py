@@ -238,6 +238,16 @@ def test_a_log_file_that_cannot_be_is_refused_first(
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"clip.mp4": b"a film"}
 
 
+def test_a_token_typed_by_mistake_is_in_no_log(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for typed in (["--token", CANARY], [f"--token={CANARY}"]):
+        code, out, err = call(capsys, monkeypatch, "serve", "99", *typed, "--log-file", "run.log", "--debug")
+        assert code == 2
+        assert CANARY not in out + err + (tmp_path / "run.log").read_text()
+
+
 def test_a_plan_makes_no_log(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

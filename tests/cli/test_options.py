@@ -157,6 +157,7 @@ def test_the_detector_rests_as_told(planned, word, every):
 @pytest.mark.parametrize("command", ["eval", "train"])
 def test_a_set_that_is_not_there(complaint, tmp_path, command):
     assert complaint(command, "nowhere", code=3).startswith("no folder nowhere: nothing has that name")
+    assert complaint(command, ".", code=3).startswith(f"no keypoint labels in {tmp_path.name}: ")
     (tmp_path / "labels.json").write_text("{}")
     told = complaint(command, "labels.json", code=3)
     assert told == "labels.json is a file: DATA is the folder of a set; try: . --ann labels.json"

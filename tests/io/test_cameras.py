@@ -93,8 +93,12 @@ def test_cameras_are_found_by_number_and_by_part_of_the_name() -> None:
     assert find_camera(7, TWO) == (7, "")
     assert find_camera("camera:webcam", TWO) == (0, "HD Webcam")
     assert find_camera("camera:HD Capture", TWO) == (2, "HD Capture")
-    for text in ("camera:hd", "camera:phone", "camera:"):
-        with pytest.raises(InputError, match="no single camera"):
+    for text, told in (
+        ("camera:HD", "more than one camera is called 'HD': it fits 0"),
+        ("camera:Phone", "no camera is called 'Phone'"),
+        ("camera:", "no camera is called ''"),
+    ):
+        with pytest.raises(InputError, match=told):
             find_camera(text, TWO)
 
 

@@ -308,9 +308,14 @@ def test_tokens_are_asked_for_where_others_can_reach(tmp_path: Path) -> None:
     file.chmod(0o640)
     with pytest.raises(UsageError, match="others"):
         read_token(str(file), "0.0.0.0")
-    for choice, environ in (("env", {}), ("env", {"TFPOSE_SERVE_TOKEN": "short"}), (str(tmp_path / "no"), {})):
-        with pytest.raises(UsageError):
+    for choice, environ, told in (
+        ("env", {}, "nothing is in it"),
+        ("env", {"TFPOSE_SERVE_TOKEN": "short"}, "shorter than 22"),
+        (TOKEN, {}, "no file of that name"),
+    ):
+        with pytest.raises(UsageError, match=told) as caught:
             read_token(choice, "0.0.0.0", environ)
+        assert TOKEN not in str(caught.value)  # typed by mistake, it is not repeated
     assert not is_loopback("0.0.0.0")
     assert not is_loopback("example.org")
 

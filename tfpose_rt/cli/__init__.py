@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from tfpose_rt.cli.defaults import forget, placed
+from tfpose_rt.cli.journal import open_journal
 from tfpose_rt.errors import OutputError, TfposeError
 
 COMMANDS = {
@@ -85,6 +86,8 @@ def main() -> None:
         sys.exit(OutputError.exit_code)
     except Exception as error:  # noqa: BLE001 - told in one line; where it happened is for who asks
         sys.exit(_told(error))
+    finally:
+        open_journal(None)
 
 
 def _told(error: Exception) -> int:

@@ -52,6 +52,7 @@ def evaluate(
     from tfpose_rt.io.sinks import check_outputs
 
     require_folder(data)
+    data = data.absolute()  # which has a name even if it is here
     check_outputs([path for path in (dump, plot) if path is not None], overwrite)
     from tfpose_rt.training.exam import examine
 

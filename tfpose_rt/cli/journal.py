@@ -10,6 +10,7 @@ from pathlib import Path
 from tfpose_rt.errors import OutputError
 
 LOGGER = logging.getLogger("tfpose_rt")
+TOKEN = re.compile(r"(--token[ =])\S+")  # a file; but who knows what was typed
 STAMP = re.compile(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ")  # how a log begins
 
 
@@ -47,7 +48,7 @@ def open_journal(path: Path | None) -> None:
     if path is None:
         return
     LOGGER.addHandler(Journal(path))
-    note(" ".join(["tfpose-rt", *sys.argv[1:]]))
+    note(TOKEN.sub(r"\1***", " ".join(["tfpose-rt", *sys.argv[1:]])))
 
 
 def note(text: str, level: int = logging.INFO) -> None:

@@ -58,6 +58,7 @@ def train(
     given |= {"seed": seed, "compile": compile_ or None}
     recipe = recipe_of(model, config, set_, {k: v for k, v in given.items() if v is not None})
     require_folder(data)
+    data = data.absolute()  # which has a name even if it is here
     if resume:
         require_run(save_dir)
     folder = save_dir or Path("runs") / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")

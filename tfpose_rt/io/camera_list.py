@@ -67,12 +67,14 @@ def find_camera(spec: int | str, cameras: list[Camera] | None = None) -> tuple[i
         index = int(text)
         names = {c.index: c.name for c in (list_cameras() if cameras is None else cameras)}
         return index, names.get(index, "")
-    wanted = text.removeprefix("camera:").strip().lower()
+    name = text.removeprefix("camera:").strip()
+    wanted = name.lower()
     found = list_cameras() if cameras is None else cameras
     hits = [c for c in found if c.name.lower() == wanted] or [c for c in found if wanted and wanted in c.name.lower()]
     if len(hits) != 1:
         why = listed(found) if not hits else "it fits " + " and ".join(f"{c.index} ({c.name})" for c in hits)
-        raise InputError(f"no single camera is called {wanted!r}", why=why, fix="tfpose-rt cameras")
+        many = "more than one" if hits else "no"
+        raise InputError(f"{many} camera is called {name!r}", why=why, fix="tfpose-rt cameras")
     return hits[0].index, hits[0].name
 
 

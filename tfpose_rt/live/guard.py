@@ -24,6 +24,7 @@ from tfpose_rt.errors import UsageError
 
 COOKIE = "tfpose_session"
 TOKEN_BYTES = 24  # 192 bit
+MAKE = "import secrets; print(secrets.token_urlsafe())"
 LEAST = 22  # characters of a token brought along: 128 bit in base64
 MOST_HEADERS = 16384  # bytes
 OPEN_PATHS = frozenset(("/", "/session"))  # the page holds nothing of the camera; the exchange checks by itself
@@ -56,6 +57,9 @@ def read_token(choice: str, host: str, environ: Mapping[str, str] | None = None)
         where = "TFPOSE_SERVE_TOKEN"
     else:
         path, where = Path(choice), f"token file {Path(choice).name}"
+        if not path.exists():  # perhaps a token: it is not repeated
+            why = "no file of that name; a token itself is never typed"
+            raise UsageError("--token", why=why, fix="--token auto, --token env, or a file")
         try:
             if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & 0o077:
                 raise UsageError(where, why="others on this machine can read it", fix=f"chmod 600 {path}")
@@ -63,9 +67,8 @@ def read_token(choice: str, host: str, environ: Mapping[str, str] | None = None)
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(where, why=getattr(error, "strerror", None) or "not text", fix="--token auto") from error
     if len(token) < LEAST:
-        raise UsageError(
-            where, why=f"shorter than {LEAST} characters", fix="python -c 'import secrets; ...token_urlsafe()'"
-        )
+        why = f"shorter than {LEAST} characters" if token else "nothing is in it"
+        raise UsageError(where, why=why, fix=f"what `python -c '{MAKE}'` prints")
     return token
 
 
