@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from itertools import pairwise
+
 import cv2
 import numpy as np
 import pytest
@@ -109,7 +112,7 @@ def test_each_guess_has_a_picture_of_its_own(seen, figure):
 
 
 def test_the_crop_in_the_picture_is_the_crop(seen, figure):
-    axes = titled(figure, "person's box")[0]
+    axes = titled(figure, "boxes, scores")[0]
     dashed = next(line for line in axes.get_lines() if line.get_linestyle() == "--")
     corners = np.column_stack(dashed.get_data())
     x0, y0, x1, y1 = seen.boxes[0]
@@ -117,6 +120,17 @@ def test_the_crop_in_the_picture_is_the_crop(seen, figure):
     assert width / height == pytest.approx(191 / 255)
     assert max(width / (x1 - x0), height / (y1 - y0)) >= ENLARGE - 1e-6
     np.testing.assert_allclose(corners[[0, 2]].mean(0), [(x0 + x1) / 2, (y0 + y1) / 2], atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [(540, 960), (400, 900), (960, 540)])
+def test_titles_stay_in_the_figure_and_apart(seen, size):
+    """A picture in portrait has the narrowest axes, at the figure's edge."""
+    made = draw(dataclasses.replace(seen, image=cv2.resize(seen.image, size)))
+    made.canvas.draw()
+    row = [axes.title.get_window_extent() for axes in made.axes[: len(seen.looks) + 2]]
+    assert row[0].x0 >= 0
+    assert row[-1].x1 <= made.bbox.x1
+    assert all(a.x1 < b.x0 for a, b in pairwise(row))
 
 
 def test_the_matrix_is_the_mean_of_the_heads(seen, figure):
@@ -183,8 +197,8 @@ def test_the_command_prints_the_table_and_writes_the_figure(tmp_path, monkeypatc
     [
         ([str(DEMO_CLIP)], 2, "which frame of demo.mp4"),
         ([f"{DEMO_CLIP}@150"], 3, "it has 150 frames"),
-        (["none.mp4@3"], 3, "does not exist"),
-        (["none.png"], 3, "does not exist"),
+        (["none.mp4@3"], 3, "no file none.mp4"),
+        (["none.png"], 3, "no file none.png"),
         (["0@3"], 2, "it is live"),
         (["rtsp://host/a@3"], 2, "it is live"),
         ([SPEC, "--joint", "left_rist"], 2, "left_wrist"),

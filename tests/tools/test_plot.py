@@ -167,10 +167,34 @@ def test_a_low_score_breaks_the_line_and_is_shaded_for_that_joint_alone(tmp_path
     assert [[x for x, _ in part] for part in drawn["left"]] == [[0, 0.1], [0.4, 0.8, 0.9], [1.1]]
     assert [len(part) for part in drawn["right"]] == [8]
     assert shades(made.axes[0]) == {"left unknown": [(0.1, 0.4), (0.9, 1.1)]}
-    alone = next(one for one in made.axes[0].get_lines() if one.get_label() == "left")
-    assert [alone.get_xdata()[i] for i in alone.get_markevery()] == [1.1]  # a lone point is seen, as a dot
+    dots = [one for one in made.axes[0].get_lines() if one.get_marker() == "."]
+    assert [one.get_xdata().tolist() for one in dots] == [[1.1]]  # a lone point is seen, as a dot
     kept = lines(plot(read_motion(tmp_path / "r.jsonl"), joints="wrist", threshold=0.1).axes[0])
     assert [len(part) for part in kept["left"]] == [8]
+
+
+def test_a_lone_point_on_the_first_frame_is_drawn_whole(tmp_path):
+    """As many pixels to the left of the axis as to the right of it."""
+    made = plot(read_motion(walk(tmp_path / "r.jsonl", away=(1, 4))), joints="left_wrist", ids="0")
+    made.savefig(tmp_path / "f.png", dpi=100)
+    axes = made.axes[0]
+    (dot,) = [one for one in axes.get_lines() if one.get_marker() == "."]
+    assert dot.get_xdata()[0] == axes.get_xlim()[0]
+    x, y = axes.transData.transform((dot.get_xdata()[0], dot.get_ydata()[0])) * 100 / made.dpi
+    image = cv2.imread(str(tmp_path / "f.png"))
+    part = image[round(image.shape[0] - y) - 4 : round(image.shape[0] - y) + 4, round(x) - 5 : round(x) + 5].astype(int)
+    orange = (part[..., 2] - part[..., 0] > 90).sum(0)  # red over blue, column by column
+    assert orange[:5].sum() >= 3
+    assert orange[5:].sum() >= 3
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("what", list(DRAWINGS))
+def test_one_frame_is_enough_for_every_figure(tmp_path, what):
+    made = plot(read_motion(write(tmp_path / "r.jsonl", [person(np.ones((17, 2)), frame=0, pts=0.0)])), what)
+    made.savefig(tmp_path / "f.png")
+    if what == "timing":
+        assert "1 frame," in made.get_supxlabel()
 
 
 def test_a_person_who_is_away_is_not_at_zero(tmp_path):

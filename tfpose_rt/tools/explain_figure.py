@@ -123,7 +123,7 @@ def _picture(axes: Any, seen: Explained) -> None:
     axes.plot(*apply(invert(seen.to_crop), edge).T, color="#FFD400", lw=1.4, ls="--")
     tall, wide = seen.image.shape[:2]
     axes.set(xlim=(-0.5, wide - 0.5), ylim=(tall - 0.5, -0.5), xticks=[], yticks=[])
-    axes.set_title("person's box (score), and dashed the crop", fontsize=9)
+    axes.set_title("boxes, scores; dashed: the crop", fontsize=9)
 
 
 # ---- 2: where the picture is looked at

@@ -30,6 +30,7 @@ from tfpose_rt.tools.timeline import (
     title_of,
 )
 from tfpose_rt.training.plots import COLOURS, blank
+from tfpose_rt.wording import plural
 
 SUFFIXES = (".png", ".svg", ".pdf")
 MOST = 6  # people drawn unless they were named
@@ -147,7 +148,7 @@ def draw_traj(view: View) -> Any:
             there = np.flatnonzero(~np.isnan(xy[:, k, 0]))
             for row, inside in ((0, "white"), (-1, colour)) if len(there) else ():
                 axes.plot(*xy[there[row], k], "o", color=colour, markersize=4, markerfacecolor=inside)
-        shown = f"{person.seen.sum()} of {view.motion.there.sum()} frames"
+        shown = f"{person.seen.sum()} of {plural(int(view.motion.there.sum()), 'frame')}"
         axes.set_title(f"{title_of(person)}, seen in {shown}", fontsize=10)
         axes.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]), aspect="equal", xlabel="x, px", ylabel="y, px")
         tidy(axes)
@@ -263,7 +264,9 @@ def draw_timing(view: View) -> Any:
     grid[-1, 0].set_xlabel("time, s", fontsize=9)
     grid[-1, 1].set_xlabel("frames", fontsize=9)
     rate = "variable" if (motion.header.get("fps") or {}).get("variable") else "constant"
-    return finish(made, view, "time stamps of the frames", grid[:, 0], f"{motion.there.sum()} frames, {rate} rate")
+    return finish(
+        made, view, "time stamps of the frames", grid[:, 0], f"{plural(int(motion.there.sum()), 'frame')}, {rate} rate"
+    )
 
 
 DRAWINGS: Mapping[str, Callable[[View], Any]] = {

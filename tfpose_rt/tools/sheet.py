@@ -27,6 +27,7 @@ from tfpose_rt.records import Frame, Image, Poses
 from tfpose_rt.tools.entry import exits
 from tfpose_rt.tools.outputs import folders, plan
 from tfpose_rt.tools.tiles import lettered, mosaic, short_names, write_picture
+from tfpose_rt.wording import plural
 
 SIDE = 640  # px, long side of a picture on the sheet
 
@@ -96,7 +97,7 @@ def cell(frame: Frame, poses: Poses, name: str, side: int, zoom: bool = False) -
     here = dataclasses.replace(poses, xy=xy, boxes=moved.reshape(-1, 4), size=size, xy_smooth=None)
     shown = draw(small, here, DrawStyle())
     sure = "" if poses.scores is None or not len(poses) else f", mean score {float(np.mean(poses.scores)):.2f}"
-    people = "1 person" if len(poses) == 1 else f"{len(poses)} people"
+    people = plural(len(poses), "person", "people")
     return lettered(shown, [name, f"frame {frame.index}, {frame.pts:.2f} s", f"{people}{sure}"])
 
 

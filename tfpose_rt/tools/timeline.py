@@ -86,7 +86,9 @@ def shade_unknown(axes: Any, view: View, person: Person, lines: Sequence[tuple[s
 def line(axes: Any, pts: Array, values: Array, colour: str, name: str) -> None:
     """A line through known values (T,), broken at NaN; a known value without known neighbours is a dot."""
     alone = [r.start for r in runs(~np.isnan(values)) if r.stop - r.start == 1]
-    axes.plot(pts, values, color=colour, lw=1.1, label=name, marker=".", markersize=3, markevery=alone)
+    axes.plot(pts, values, color=colour, lw=1.1, label=name)
+    if alone:  # whole and over the axis, where it is the first frame or the last
+        axes.plot(pts[alone], values[alone], ".", color=colour, markersize=4, clip_on=False, zorder=3)
 
 
 def band(axes: Any, pts: Array, values: Array, half: Array, colour: str) -> None:
@@ -172,5 +174,6 @@ def over_time(
                 axes.set_ylabel(f"{joint}\n{unit}", fontsize=9)
     for axes in grid[-1]:
         axes.set_xlabel("time, s", fontsize=9)
-        axes.set_xlim(view.motion.pts[0], view.motion.pts[-1] + 1e-9)
+        begin, end = view.motion.pts[[0, -1]]
+        axes.set_xlim(begin - 0.5 * (begin == end), end + 0.5 * (begin == end))  # a lone frame in the middle
     return made, grid
