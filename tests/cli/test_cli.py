@@ -63,6 +63,22 @@ def test_help_answers_within_half_a_second() -> None:
     assert min(used) < 0.5
 
 
+def test_the_reference_has_every_option_of_every_command() -> None:
+    """docs/commands.md is written by `make docs`, which somebody has to run."""
+    reference = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^#{2,3} `tfpose-rt ([\w ]+)`\n(.*?)(?=^#{2,3} `|\Z)", reference, re.M | re.S))
+    found = {}
+    groups = [(name, command) for name, command in typer.main.get_command(cli.app).commands.items()]  # type: ignore[attr-defined]
+    while groups:
+        name, command = groups.pop()
+        groups += [(f"{name} {sub}", part) for sub, part in getattr(command, "commands", {}).items()]
+        found[name] = [flag for p in command.params if p.param_type_name == "option" for flag in p.opts]
+    assert sections.keys() == found.keys()
+    for name, flags in found.items():
+        words = set(re.findall(r"(?<![\w-])--?[\w-]+", sections[name]))
+        assert set(flags) - {"-h"} <= words, name
+
+
 def test_every_command_is_listed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     code, out, _ = call(capsys, monkeypatch, "--help")
     assert code == 0

@@ -76,6 +76,8 @@ def test_an_address_that_is_refused_is_code_3_without_its_password(tmp_path: Pat
         (["-o", "a.xlsx"], 2, ".jsonl, .csv"),
         (["--record", "new.mkv", "--record-what", "both"], 4, "new_clean.mkv"),
         (["--display", "window"], 6, "no screen"),
+        (["--display", "none", "-w", "absent.safetensors"], 5, "no such file"),
+        (["--display", "none", "--detector", "yolo-x"], 5, "no weights are called"),
     ],
 )
 def test_what_makes_no_sense_is_said_before_anything_is_opened(
@@ -90,6 +92,12 @@ def test_what_makes_no_sense_is_said_before_anything_is_opened(
     assert (error.exit_code if isinstance(error, TfposeError) else done.exit_code) == code
     assert words in f"{error} {done.output}"
     assert {p.read_text() for p in tmp_path.iterdir()} == {"mine"}
+
+
+def test_auto_is_no_pixel_format() -> None:
+    for words, asked in ((["--fourcc", "auto"], None), (["--fourcc", "MJPG"], "MJPG"), ([], None)):
+        plan = json.loads(CliRunner().invoke(app, ["webcam", "99", "--dry-run", *words]).stdout)
+        assert plan["source"].get("fourcc") == asked
 
 
 @pytest.mark.parametrize("words", [["-o", "clip.csv"], ["--record", "clip.mkv"]])

@@ -26,7 +26,9 @@ LiveSourceName = Annotated[
 ]
 Size = Annotated[str | None, _option(INPUT, "--size", help="WxH asked of the camera; what it granted is printed.")]
 Fps = Annotated[float | None, _option(INPUT, "--fps", help="Rate asked of the camera.")]
-Fourcc = Annotated[str | None, _option(INPUT, "--fourcc", help="Pixel format asked of the camera, such as MJPG.")]
+Fourcc = Annotated[
+    str | None, _option(INPUT, "--fourcc", help="Pixel format asked of the camera, such as MJPG; or auto.")
+]
 Backend = Annotated[str, _option(INPUT, "--backend", help="auto, v4l2, dshow, msmf, avfoundation, gstreamer or any.")]
 Reconnect = Annotated[int, _option(INPUT, "--reconnect", help="Attempts after a loss; 0 = none, -1 = for ever.")]
 Stall = Annotated[float, _option(INPUT, "--stall", help="Seconds without a picture that count as a loss.")]
@@ -83,6 +85,7 @@ def source_options(camera: Camera, rotate: str, *, duration: float | None, recor
     credentials = None if camera.credentials is None else str(camera.credentials)
     asked = {f.name: getattr(camera, f.name) for f in dataclasses.fields(camera)}
     asked |= {"size": (size[0], size[1]) if size else None, "credentials": credentials}
+    asked["fourcc"] = None if camera.fourcc == "auto" else camera.fourcc
     backends_for(camera.backend)  # for its complaint alone
     return checked(SourceOptions(rotate=rotate, **asked))
 
@@ -162,6 +165,15 @@ def recorded(record: Path | None) -> Path | None:
         raise UsageError(f"--record {record}", why=why, fix=f"--record {record.stem}.mkv ({known} will do, too)")
     constant_rate(record, StreamInfo(kind="camera", name="", size=(0, 0)))  # for its complaint alone
     return record
+
+
+def check_weights(run: RunConfig) -> None:
+    """Raises: WeightsError: what was asked for is not there; told before a camera is switched on."""
+    from tfpose_rt import assets
+
+    for name in (run.weights, run.detector):
+        if name != "none":
+            assets.resolve(name)
 
 
 def check_files(source: str, out: Sequence[Path], record: Path | None, what: str, overwrite: bool) -> None:

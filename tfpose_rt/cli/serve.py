@@ -15,6 +15,7 @@ from tfpose_rt.cli.live_options import (
     LiveSourceName,
     RecordWhat,
     check_files,
+    check_weights,
     header_of,
     metrics_of,
     open_live,
@@ -112,6 +113,7 @@ def serve_view(
     if folder is not None and not folder.is_dir():
         raise OutputError(f"--record {folder}", why="no such folder", fix=f"mkdir -p {folder}")
     check_files(spec, out, record, what, overwrite)
+    check_weights(run)
     secret = read_token(token, host)
     options = ServeOptions(
         host=host, port=port, token=secret, video=video, max_clients=max_clients, record=folder is not None

@@ -18,6 +18,7 @@ from tfpose_rt.cli.live_options import (
     MaxFrames,
     RecordWhat,
     check_files,
+    check_weights,
     header_of,
     metrics_of,
     open_live,
@@ -110,6 +111,7 @@ def _run(
     from tfpose_rt.cli.watch import interruptible
 
     check_files(spec, out, record, what, overwrite)
+    check_weights(run)
     need_screen(display)
     from tfpose_rt.live.plan import Plan
     from tfpose_rt.live.session import Session
