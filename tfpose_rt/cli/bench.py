@@ -25,6 +25,7 @@ from tfpose_rt.cli.options import (
     _option,
     run_config,
 )
+from tfpose_rt.errors import UsageError
 from tfpose_rt.wording import plural, rate
 
 if TYPE_CHECKING:
@@ -81,17 +82,12 @@ def pipeline(
     import json
 
     from tfpose_rt.cli.show import estimator_rows, print_table
-    from tfpose_rt.errors import UsageError
     from tfpose_rt.estimator import PoseEstimator
     from tfpose_rt.io.sources import open_source
     from tfpose_rt.tools.bench import machine, measure
     from tfpose_rt.tools.showcase import DEMO_CLIP
 
-    words = [word for word in people.split(",") if word]
-    if not all(word.isdecimal() and int(word) > 0 for word in words):
-        raise UsageError(f"--people {people}", why="not whole numbers from 1 on", fix="--people 1,5,10")
-    counts = [int(word) for word in words]
-    source = source or str(DEMO_CLIP)
+    counts, source = counts_of(people), source or str(DEMO_CLIP)
     runs = [
         run_config(
             weights=weights, detector=detector, det_size=det_size, det_every=det_every, device=device, engine=name,
@@ -118,6 +114,17 @@ def pipeline(
     facts["engine"] = "; ".join(used)
     if as_json:
         typer.echo(json.dumps({**facts, "rounds": rounds}))
+
+
+def counts_of(people: str) -> list[int]:
+    """Numbers of people, as --people lists them; none for "".
+
+    Raises: UsageError: one of them is no number above 0.
+    """
+    words = [word for word in people.split(",") if word]
+    if not all(word.isdecimal() and int(word) > 0 for word in words):
+        raise UsageError(f"--people {people}", why="not whole numbers from 1 on", fix="--people 1,5,10")
+    return [int(word) for word in words]
 
 
 def _tell(done: Round) -> None:

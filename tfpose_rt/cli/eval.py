@@ -9,6 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from tfpose_rt.cli.options import (
+    INPUT,
+    MODEL,
+    OUTPUT,
     Conf,
     DetectorName,
     DetSize,
@@ -18,24 +21,28 @@ from tfpose_rt.cli.options import (
     Kernel,
     Overwrite,
     Weights,
+    _option,
     require_folder,
 )
+from tfpose_rt.wording import plural
 
 
 def evaluate(
     data: Annotated[Path, typer.Argument(help="Folder with COCO-format keypoints and images, or a training pack.")],
-    ann: Annotated[Path | None, typer.Option("--ann", help="COCO keypoint file, where it is not in DATA.")] = None,
-    boxes: Annotated[str, typer.Option("--boxes", help="gt, detector, or a COCO results file with boxes.")] = "gt",
-    batch: Annotated[int, typer.Option("--batch", help="Crops per forward pass.", min=1)] = 32,
+    ann: Annotated[Path | None, _option(INPUT, "--ann", help="COCO keypoint file, where it is not in DATA.")] = None,
+    boxes: Annotated[str, _option(INPUT, "--boxes", help="gt, detector, or a COCO results file with boxes.")] = "gt",
+    batch: Annotated[int, _option(MODEL, "--batch", help="Crops per forward pass.", min=1)] = 32,
     flip_test: Annotated[
-        bool, typer.Option("--flip-test/--no-flip-test", help="Average with the mirrored crop.")
+        bool, _option(MODEL, "--flip-test/--no-flip-test", help="Average with the mirrored crop.")
     ] = False,
-    limit: Annotated[int | None, typer.Option("--limit", help="The first so many images only.", min=1)] = None,
-    held_out: Annotated[bool, typer.Option("--held-out", help="The validation part of a training pack only.")] = False,
-    dump: Annotated[Path | None, typer.Option("--dump", help="Write the COCO results here.", dir_okay=False)] = None,
-    plot: Annotated[Path | None, typer.Option("--reliability", help="Write the reliability plot here (PNG).")] = None,
-    min_ap: Annotated[float | None, typer.Option("--min-ap", help="End with code 1 below this AP.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Figures on stdout.")] = False,
+    limit: Annotated[int | None, _option(INPUT, "--limit", help="The first so many images only.", min=1)] = None,
+    held_out: Annotated[
+        bool, _option(INPUT, "--held-out", help="Only the validation part of a training pack.")
+    ] = False,
+    dump: Annotated[Path | None, _option(OUTPUT, "--dump", help="Write the COCO results here.", dir_okay=False)] = None,
+    plot: Annotated[Path | None, _option(OUTPUT, "--reliability", help="Write the reliability plot here, PNG.")] = None,
+    min_ap: Annotated[float | None, _option(OUTPUT, "--min-ap", help="End with code 1 below this AP.")] = None,
+    as_json: Annotated[bool, _option(OUTPUT, "--json", help="Figures on stdout.")] = False,
     overwrite: Overwrite = False,
     weights: Weights = "default",
     detector: DetectorName = "yolo-n",
@@ -63,7 +70,7 @@ def evaluate(
     report = examine(data, run, ann=ann, boxes=boxes, batch=batch, flip=flip_test, limit=limit, held_out=held_out)
     if dump is not None:
         dump.write_text(json.dumps(report.results), encoding="utf-8")
-        say(f"wrote {dump} ({len(report.results)} people)")
+        say(f"wrote {dump} ({plural(len(report.results), 'person', 'people')})")
     if plot is not None:
         from tfpose_rt.training.plots import reliability_plot
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tfpose_rt.cli.defaults import read_toml
-from tfpose_rt.cli.options import Device, require_folder
+from tfpose_rt.cli.options import INPUT, MODEL, OUTPUT, RUN, Device, _option, require_folder
 from tfpose_rt.errors import InputError, UsageError
 from tfpose_rt.wording import plural
 
@@ -26,31 +26,33 @@ STATE = "state.safetensors"  # what a run that can go on has saved
 
 def train(
     data: Annotated[Path, typer.Argument(help="Folder: a training pack, or COCO images with annotations.")],
-    ann: Annotated[Path | None, typer.Option("--ann", help="COCO keypoint file, where it is not in DATA.")] = None,
-    model: Annotated[str, typer.Option("--model", help="n, s, m or l.")] = "n",
-    set_: Annotated[list[str], typer.Option("--set", help="A setting of the model or recipe, KEY=VALUE (TOML).")] = [],
-    config: Annotated[Path | None, typer.Option("--config", help="TOML file of the recipe.", dir_okay=False)] = None,
-    init: Annotated[Path | None, typer.Option("--init", help="Weights to start from: TFPose, or a trunk.")] = None,
+    ann: Annotated[Path | None, _option(INPUT, "--ann", help="COCO keypoint file, where it is not in DATA.")] = None,
+    model: Annotated[str, _option(MODEL, "--model", help="n, s, m or l.")] = "n",
+    set_: Annotated[list[str], _option(MODEL, "--set", help="A setting of model or recipe, KEY=VALUE (TOML).")] = [],
+    config: Annotated[Path | None, _option(MODEL, "--config", help="TOML file of the recipe.", dir_okay=False)] = None,
+    init: Annotated[Path | None, _option(MODEL, "--init", help="Weights to start from: TFPose, or a trunk.")] = None,
     teacher: Annotated[
-        str | None, typer.Option("--teacher", help="Name or file of a TFPose that labels what nobody has labelled.")
+        str | None, _option(INPUT, "--teacher", help="Name or file of a TFPose that labels what nobody has labelled.")
     ] = None,
     teacher_share: Annotated[
-        float, typer.Option("--teacher-share", help="Weight of its labels, beside 1 of people's.", min=0.01, max=1)
+        float, _option(INPUT, "--teacher-share", help="Weight of its labels, beside 1 of people's.", min=0.01, max=1)
     ] = 0.5,
-    minutes: Annotated[float | None, typer.Option("--minutes", help="Stop after so long.", min=0.01)] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", help="Stop after so many.", min=1)] = None,
-    batch: Annotated[int | None, typer.Option("--batch", help="Crops a step, over all processes.", min=1)] = None,
-    lr: Annotated[float | None, typer.Option("--lr", help="Of the transformer.")] = None,
-    trunk_lr: Annotated[float | None, typer.Option("--trunk-lr", help="Of the trunk, times lr.")] = None,
-    weight_decay: Annotated[float | None, typer.Option("--weight-decay", help="Of weights, not of biases.")] = None,
-    amp: Annotated[str | None, typer.Option("--amp", help="auto (bf16 on GPUs), bf16 or off.")] = None,
-    workers: Annotated[int | None, typer.Option("--workers", help="Threads that cut crops.", min=1)] = None,
-    val_every: Annotated[float | None, typer.Option("--val-every", help="Minutes between validations.")] = None,
-    compile_: Annotated[bool, typer.Option("--compile", help="torch.compile: minutes first, faster after.")] = False,
+    minutes: Annotated[float | None, _option(RUN, "--minutes", help="Stop after so long.", min=0.01)] = None,
+    epochs: Annotated[int | None, _option(RUN, "--epochs", help="Stop after so many.", min=1)] = None,
+    batch: Annotated[int | None, _option(RUN, "--batch", help="Crops a step, over all processes.", min=1)] = None,
+    lr: Annotated[float | None, _option(RUN, "--lr", help="Of the transformer.")] = None,
+    trunk_lr: Annotated[float | None, _option(RUN, "--trunk-lr", help="Of the trunk, times lr.")] = None,
+    weight_decay: Annotated[float | None, _option(RUN, "--weight-decay", help="Of weights, not of biases.")] = None,
+    amp: Annotated[str | None, _option(RUN, "--amp", help="auto (bf16 on GPUs), bf16 or off.")] = None,
+    workers: Annotated[int | None, _option(RUN, "--workers", help="Threads that cut crops.", min=1)] = None,
+    val_every: Annotated[float | None, _option(RUN, "--val-every", help="Minutes between validations.")] = None,
+    compile_: Annotated[bool, _option(RUN, "--compile", help="torch.compile: minutes first, faster after.")] = False,
     device: Device = "auto",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on in --save-dir, at the very step.")] = False,
-    save_dir: Annotated[Path | None, typer.Option("--save-dir", help="Default: runs/<UTC>.", file_okay=False)] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of weights, order and augmentation.")] = None,
+    resume: Annotated[bool, _option(RUN, "--resume", help="Go on in --save-dir, at the very step.")] = False,
+    save_dir: Annotated[
+        Path | None, _option(OUTPUT, "--save-dir", help="runs/<UTC> if left out.", file_okay=False)
+    ] = None,
+    seed: Annotated[int | None, _option(RUN, "--seed", help="Seed of weights, order and augmentation.")] = None,
 ) -> None:
     """Train TFPose; Ctrl-C saves and a later --resume goes on."""
     given: dict[str, Any] = {"minutes": minutes, "epochs": epochs, "batch": batch, "lr": lr, "trunk_lr": trunk_lr}
