@@ -1,7 +1,13 @@
+from types import SimpleNamespace
+
 import pytest
 
-from tfpose_rt.cli.watch import screening
+from tfpose_rt.cli.show import estimator_rows, print_summary
+from tfpose_rt.cli.watch import Watch, screening
+from tfpose_rt.config import RunConfig
 from tfpose_rt.errors import DeviceError, UsageError
+from tfpose_rt.records import StreamInfo
+from tfpose_rt.tools.outputs import Job
 
 
 def test_without_a_screen_a_window_is_an_error_only_when_asked_for(monkeypatch):
@@ -12,3 +18,51 @@ def test_without_a_screen_a_window_is_an_error_only_when_asked_for(monkeypatch):
         screening("window")
     with pytest.raises(UsageError):
         screening("hologram")
+
+
+@pytest.mark.parametrize(("variable", "told"), [(False, "30 fps, 2.00 s"), (True, "30 fps nominal, it varies, 2.00 s")])
+def test_a_rate_that_varies_is_told_as_what_it_is(capsys, variable, told):
+    """It is the rate that the file names; a mean it is not."""
+    info = StreamInfo(kind="file", name="a.mp4", size=(64, 48), codec="h264", fps=30, duration=2.0, variable=variable)
+    job = Job("a.mp4", ())
+    with Watch([job], progress=False, quiet=False, display="none") as watch:
+        watch.started(job, info, 1)
+    assert capsys.readouterr().err == f"a.mp4: 64x48, h264, {told}, going on behind 1 frame\n"
+
+
+@pytest.mark.parametrize(
+    ("detector", "every", "told"),
+    [
+        ("none", 1, "none: the whole picture is one box"),
+        ("yolo26n", 1, "yolo26n at 640, on every frame"),
+        ("yolo26n", 4, "yolo26n at 640, every 4 frames"),
+        ("yolo26n", 0, "yolo26n at 640, as needed"),
+    ],
+)
+def test_the_detector_is_told_in_words(detector, every, told):
+    found = SimpleNamespace(
+        model={"name": "mine", "input": [192, 256]}, detector={"name": detector}, run=RunConfig(det_every=every),
+        device="cpu", device_reason="asked for", engine="openvino", engine_reason="asked for", kernel="torch",
+        kernel_reason="OpenVINO's own sampling", precision="fp32", score_kind="calibrated",
+    )  # fmt: skip
+    rows = estimator_rows(found)
+    assert rows["detector"] == told
+    assert rows["attention"] == "OpenVINO's own sampling"
+    assert rows["model"].startswith("mine 192x256")
+
+
+def test_the_end_counts_in_plain_words(capsys):
+    record = {
+        "frames": 1, "frames_expected": 2, "frames_with_people": 1, "persons": 1, "ids": 1, "fps_mean": 0.0431,
+        "wall_s": 23.2, "decode_errors": 1, "gaps": 1, "complete": False, "ended": "decode_error",
+    }  # fmt: skip
+    print_summary(record, {}, [("a.csv", 1)])
+    rows = [" ".join(line.split()) for line in capsys.readouterr().err.splitlines()]
+    assert rows == [
+        "frames 1 of 2",
+        "with people 1 frame, 1 pose, 1 id",
+        "speed 0.043 fps, 23.2 s",
+        "missing 1 undecodable frame, 1 gap",
+        "ended decode_error: damaged frames are missing",
+        "wrote a.csv (1 record)",
+    ]
