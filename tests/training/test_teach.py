@@ -362,7 +362,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     # 16 joints of the labelled person, 17 of the one with a box
     line = "teacher t asked about 2 people (1 wholly unlabelled ones labelled); joints added: annotations 33"
     assert said.count(line) == 1
-    assert "2 people, model" in said
+    assert "2 people, size n on a resnet18 trunk" in said
     assert json.loads((tmp_path / "run" / "run.json").read_text())["people"] == 2
     again = ["--resume", "--teacher", tmp_path / "t.safetensors", "--teacher-share", 0.4]
     assert call(monkeypatch, *words, *run, *again) == UsageError.exit_code
