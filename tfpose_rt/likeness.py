@@ -144,3 +144,15 @@ def weights(poses: Poses) -> Array:
 def person_areas(boxes: npt.NDArray[np.floating]) -> Array:
     """(N,) person areas of boxes (N, 4), px^2; at least one pixel."""
     return np.asarray(MASK_SHARE * (boxes[:, 2:] - boxes[:, :2]).clip(1.0).prod(1), np.float64)
+
+
+def span(points: Array) -> tuple[Array, Array]:
+    """(4,) bounding box of points (J, 2), and (4,) its width, height, width, height, at least a pixel."""
+    around = np.concatenate([points.min(0), points.max(0)])
+    return around, np.maximum(around[[2, 3, 2, 3]] - around[[0, 1, 0, 1]], 1.0)
+
+
+def margins(points: Array, box: Array) -> Array:
+    """(4,) from the span of points (J, 2) to a box (4,), in units of the span."""
+    around, unit = span(points)
+    return np.asarray((box - around) / unit)

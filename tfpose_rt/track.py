@@ -31,6 +31,7 @@ SEEN_THR = 0.2  # score from which a joint takes part in a carried box
 COVERED = 0.5  # share of a lost person's box within somebody's who is seen from which that one stands before
 CLEARLY = 0.15  # sum of two similarities by which it has to be likelier that two people were confused
 MIN_INSIDE = 0.2  # share of a carried box that has to lie in the picture
+ROUNDED = 0.02  # px that a box differs by after it went through a file
 SEARCH = 0.5  # s that somebody is looked for in place after the detector has seen them last
 
 
@@ -270,31 +271,30 @@ def _observe(track: _Track | None, number: int, poses: Poses, row: int, weight: 
         met, born, dt = track.met, track.born, max(poses.pts - track.t, 1e-3)
         trust = weight * track.weight
         measured = ((xy - track.xy) * trust[:, None]).sum(0) / trust.sum() / dt
-        first = track.born == track.t
-        gain = 1.0 if first else 1 - np.exp(-dt / REST)
+        gain = 1.0 if track.born == track.t else 1 - np.exp(-dt / REST)
         velocity = track.velocity + gain * (measured - track.velocity)
         side = max(side, track.side * float(np.exp(-dt / SHRINK)))
-    if track is None or not poses.box_from or poses.box_from[row] != "tracker":
+    if track is None or not _is_carried(track, poses, row):
         joints = weight >= SEEN_THR if (weight >= SEEN_THR).sum() >= 3 else np.ones(len(xy), np.bool_)
-        margins = _margins(xy[joints], box)
+        margins = likeness.margins(xy[joints], box)
     else:
         joints, margins, found = track.joints, track.margins, track.found
     score = float(poses.box_scores[row])
     return _Track(number, xy, weight, box, score, poses.pts, born, found, side, velocity, joints, margins, met)
 
 
-def _span(points: Array) -> tuple[Array, Array]:
-    """(4,) bounding box of points (J, 2), and (4,) its width, height, width, height, at least a pixel."""
-    span = np.concatenate([points.min(0), points.max(0)])
-    return span, np.maximum(span[[2, 3, 2, 3]] - span[[0, 1, 0, 1]], 1.0)
-
-
-def _margins(points: Array, box: Array) -> Array:
-    span, unit = _span(points)
-    return (box - span) / unit
-
-
 def _carried(track: _Track) -> Array:
     """The box that lies around the joints now as the detector's box lay around them when it last ran."""
-    span, unit = _span(track.xy[track.joints])
+    span, unit = likeness.span(track.xy[track.joints])
     return span + track.margins * unit
+
+
+def _is_carried(track: _Track, poses: Poses, row: int) -> bool:
+    """Whether the box of a row is where this person was expected, not what the detector found.
+
+    Tables do not tell it, but no detector comes upon the place to a rounding.
+    """
+    edge = np.tile(poses.size, 2) - 0.5
+    expected = (_carried(track) + np.tile(track.move(poses.pts), 2)).clip(-0.5, edge if min(poses.size) else None)
+    told = bool(poses.box_from) and poses.box_from[row] == "tracker"
+    return told or bool((np.abs(poses.boxes[row] - expected) <= ROUNDED).all())

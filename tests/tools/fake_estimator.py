@@ -43,7 +43,7 @@ class FakeEstimator:
             xy = found.boxes[:, None, :2] + spread * size[:, None] + noise
             out.append(Poses(
                 xy=xy.round(2).astype(np.float32), scores=np.full((len(found), 17), 0.7512, np.float32),
-                boxes=found.boxes, box_scores=found.scores, box_from=(box_from or "detector",) * len(found),
+                boxes=found.boxes.round(2), box_scores=found.scores, box_from=(box_from or "detector",) * len(found),
                 size=(image.shape[1], image.shape[0]),
             ))  # fmt: skip
         return out
