@@ -1,5 +1,6 @@
 """Files as promised: whole or refused, under any name, for their owner's eyes, telling nothing of this machine."""
 
+import io
 import json
 import os
 import sys
@@ -12,6 +13,7 @@ import pytest
 from clips import small
 from fake_estimator import FakeEstimator
 from program import run_program
+from rich.console import Console
 
 from tfpose_rt.io.av_writer import count_frames
 from tfpose_rt.io.sinks import FORMATS
@@ -183,6 +185,7 @@ def test_no_file_tells_where_on_this_machine_anything_lay(program, tmp_path):
     home = tmp_path / "home-of-jane"
     (home / "weights").mkdir(parents=True)
     small(home / "a.mp4", 6)
+    (home / "mine.safetensors").write_bytes(b"")  # the stand-in does not read it
     words = ["--weights", str(home / "weights" / "mine.safetensors"), "--config", str(home / "own.toml")]
     (home / "own.toml").write_text("conf = 0.4\n")
     out = tmp_path / "out"
@@ -230,3 +233,28 @@ def test_taking_weights_out_of_the_store_removes_a_link_and_not_what_it_points_t
     assert program("weights", "rm", "w", "--yes")[0] == 0
     assert not (tmp_path / "store" / "w.safetensors").is_symlink()
     assert (tmp_path / "precious").read_text() == "mine"
+
+
+def test_no_file_of_a_live_run_tells_where_anything_lay(program, tmp_path):
+    home = tmp_path / "home-of-jane"
+    home.mkdir()
+    small(home / "a.mp4", 6)
+    (home / "mine.safetensors").write_bytes(b"")  # the stand-in does not read it
+    words = ["--weights", str(home / "mine.safetensors"), "-o", "a.jsonl", "-o", "a.csv", "--display", "none"]
+    assert program("webcam", str(home / "a.mp4"), *words)[0] == 0
+    files = [p for p in tmp_path.iterdir() if p.is_file()]
+    assert {"a.jsonl", "a.csv", "a.meta.json"} <= {p.name for p in files}
+    assert [p.name for p in files if b"home-of-jane" in p.read_bytes()] == []
+
+
+def test_a_name_in_a_bar_is_shown_and_not_obeyed(monkeypatch):
+    from tfpose_rt.cli import show
+
+    told = io.StringIO()
+    monkeypatch.setattr(show, "_console", Console(file=told, force_terminal=True, width=100))
+    monkeypatch.setattr("sys.stderr", type("Terminal", (io.StringIO,), {"isatty": lambda self: True})())
+    with show.progress_bar() as bar:
+        bar.add_task(show.printable("a\x1b]0;owned\x07.mp4"), total=3, rate="")
+        bar.refresh()
+    assert "owned" in told.getvalue()
+    assert "\x1b]0;" not in told.getvalue()

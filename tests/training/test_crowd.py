@@ -55,21 +55,23 @@ def test_somebody_is_cut_out_along_the_limbs():
 
 def test_the_middle_is_moved_aside():
     """By 0.3 to 0.8 of the width of the joints, 60 px (with a fifth of the height as the least, 35): 18 to 48 px."""
-    for seed in range(20):
+    found = 0
+    for seed in range(60):
         red = laid(seed)
         weight = red / red.sum() if red.sum() else red
         if red[:, [0, -1]].any() or red[[0, -1]].any() or not red.any():
             continue  # cut off by the crop's edge
         across = (weight.sum(0) * torch.arange(W)).sum()
         assert 14 < abs(across - 96) < 52
+        found += 1
+    assert found >= 8
 
 
 def test_nobody_is_hidden_for_the_most_part():
     """Of 17 joints at most 0.6, so 10, lie under the other one."""
     joints = PLACES.long()
-    for seed in range(60):
-        red = laid(seed)
-        assert (red[joints[:, 1], joints[:, 0]] > 0.9).sum() <= 10
+    hidden = [int((laid(seed)[joints[:, 1], joints[:, 0]] > 0.9).sum()) for seed in range(60)]
+    assert 5 <= max(hidden) <= 10
 
 
 @pytest.mark.parametrize(("labelled", "some"), [(8, True), (7, False)])

@@ -109,6 +109,8 @@ def typed(context: typer.Context) -> dict[str, Any]:
     for name, value in context.params.items():
         if given(context, name) and name not in ("config", "credentials", "log_file", "token"):
             plain = [v.name if isinstance(v, Path) else v for v in (value if isinstance(value, list) else [value])]
+            if name in ("source", "weights", "detector", "out"):  # words that may be paths: no folders of this machine
+                plain = [Path(v).name if isinstance(v, str) and "://" not in v else v for v in plain]
             plain = [mask_text(v) if isinstance(v, str) else v for v in plain]
             out[name] = plain if isinstance(value, list) else plain[0]
     return out

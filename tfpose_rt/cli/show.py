@@ -37,7 +37,12 @@ def say(text: str, style: str | None = None) -> None:
 
 
 def _print(text: str, style: str | None = None) -> None:
-    console().print("".join(c if c.isprintable() else "?" for c in text), markup=False, emoji=False, style=style)
+    console().print(printable(text), markup=False, emoji=False, style=style)
+
+
+def printable(text: str) -> str:
+    """The text without control characters: a file's name may hold some, which no terminal is to obey."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def print_error(error: TfposeError) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from tfpose_rt.cli.show import estimator_rows, print_error, print_summary, print_table, progress_bar, say
+from tfpose_rt.cli.show import estimator_rows, print_error, print_summary, print_table, printable, progress_bar, say
 from tfpose_rt.wording import plural, rate
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Watch:
             about += [f"turned by {info.rotation}"] if info.rotation else []
             about += [f"going on behind {plural(done, 'frame')}"] if done else []
             say(f"{info.name}: {', '.join(about)}")
-        self._tasks[job.source] = self._bars.add_task(info.name, total=info.frames, completed=done, rate="")
+        self._tasks[job.source] = self._bars.add_task(printable(info.name), total=info.frames, completed=done, rate="")
         self._began[job.source] = time.monotonic()
 
     def result(self, job: Job, result: Result) -> None:

@@ -50,7 +50,7 @@ class NetworkSource(LiveSource):
     def __init__(self, spec: str, options: SourceOptions) -> None:
         url = parse_url(spec, options.credentials)
         if url.inline:
-            log.info("the password in the address stays in the shell's history: --credentials FILE avoids that")
+            log.warning("the password in the address stays in the shell's history: --credentials FILE avoids that")
         super().__init__(
             "url",
             url.masked,
