@@ -53,7 +53,7 @@ class View:
         if word in ("more", "less"):
             self.style = with_threshold(self.style, 0.05 if word == "more" else -0.05)
             self.history.thr = self.style.kpt_thr
-            return f"joints from score {self.style.kpt_thr:.2f} on (drawing only)"
+            return f"joints under score {self.style.kpt_thr:.2f} are hollow (drawing only)"
         if word == "metrics":
             self.metrics = (self.metrics + 1) % 3
         elif word == "trails":
