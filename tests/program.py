@@ -16,3 +16,11 @@ def run_program(monkeypatch, capsys, *words):
         code = int(end.code or 0)
     seen = capsys.readouterr()
     return code, seen.out, seen.err
+
+
+def program_alone(monkeypatch, capsys, folder, estimator):
+    """The program without a screen in a folder of its own, with a stand-in for the model: code, stdout, stderr."""
+    monkeypatch.setattr("tfpose_rt.estimator.PoseEstimator", estimator)
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.chdir(folder)
+    return lambda *words: run_program(monkeypatch, capsys, *words)

@@ -12,7 +12,7 @@ import cv2
 import pytest
 from clips import small
 from fake_estimator import FakeEstimator
-from program import run_program
+from program import program_alone
 from rich.console import Console
 
 from tfpose_rt.io.av_writer import count_frames
@@ -23,17 +23,9 @@ from tfpose_rt.tools.outputs import plan
 ALL = ",".join(sorted(FORMATS))
 
 
-class Told(FakeEstimator):
-    device_reason, kernel_reason = "a stand-in", "a stand-in"
-
-
 @pytest.fixture
 def program(monkeypatch, capsys, tmp_path):
-    """The program without a screen in a folder of its own: code, stdout, stderr."""
-    monkeypatch.setattr("tfpose_rt.estimator.PoseEstimator", Told)
-    monkeypatch.delenv("DISPLAY", raising=False)
-    monkeypatch.chdir(tmp_path)
-    return lambda *words: run_program(monkeypatch, capsys, *words)
+    return program_alone(monkeypatch, capsys, tmp_path, FakeEstimator)
 
 
 def frames_in(path):

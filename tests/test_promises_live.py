@@ -13,7 +13,7 @@ import pytest
 from clips import small
 from fake_estimator import FakeEstimator
 from loopback import MjpegServer, h264
-from program import run_program
+from program import program_alone, run_program
 
 sys.path.insert(0, str(Path(__file__).parent / "live"))  # where the live tests' helpers are
 
@@ -37,11 +37,7 @@ class Told(FakeEstimator):
 
 @pytest.fixture
 def program(monkeypatch, capsys, tmp_path):
-    """The program without a screen in a folder of its own: code, stdout, stderr."""
-    monkeypatch.setattr("tfpose_rt.estimator.PoseEstimator", Told)
-    monkeypatch.delenv("DISPLAY", raising=False)
-    monkeypatch.chdir(tmp_path)
-    return lambda *words: run_program(monkeypatch, capsys, *words)
+    return program_alone(monkeypatch, capsys, tmp_path, Told)
 
 
 # ---- 2: a lost stream

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from fake_estimator import FakeEstimator
 from loopback import MjpegServer, free_port
-from program import run_program
+from program import program_alone
 
 from tfpose_rt.config import RunConfig, SourceOptions
 from tfpose_rt.errors import InputError
@@ -26,17 +26,9 @@ CANARY = "canary-40fd-pw"
 SOURCES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "tfpose_rt").rglob("*.py")}
 
 
-class Told(FakeEstimator):
-    device_reason, kernel_reason = "a stand-in", "a stand-in"
-
-
 @pytest.fixture
 def program(monkeypatch, capsys, tmp_path):
-    """The program without a screen in a folder of its own: code, stdout, stderr."""
-    monkeypatch.setattr("tfpose_rt.estimator.PoseEstimator", Told)
-    monkeypatch.delenv("DISPLAY", raising=False)
-    monkeypatch.chdir(tmp_path)
-    return lambda *words: run_program(monkeypatch, capsys, *words)
+    return program_alone(monkeypatch, capsys, tmp_path, FakeEstimator)
 
 
 def calls(tree):

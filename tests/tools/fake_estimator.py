@@ -15,6 +15,7 @@ class FakeEstimator:
 
     device, kernel, precision, score_kind, error_kind = "cpu", "torch", "fp32", "raw", "none"
     engine, engine_reason = "torch", "a stand-in"
+    device_reason = kernel_reason = "a stand-in"
 
     def __init__(self, run=None, *, fail_at=None, seconds=0.0):
         self.model = {"name": "fake", "sha256": "00", "input": [192, 256]}
