@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tfpose_rt.cli.defaults import given
 from tfpose_rt.cli.options import DISPLAY, INPUT, OUTPUT, RUN, _option, parse_numbers
 from tfpose_rt.errors import UsageError
 
@@ -99,21 +98,6 @@ def open_live(spec: str, options: SourceOptions) -> Source:
         options = dataclasses.replace(options, end=86400.0)  # a test pattern goes on until it is stopped
     source = open_source(spec, options)
     return source if source.info.live else PacedSource(source, options)
-
-
-def typed(context: typer.Context) -> dict[str, Any]:
-    """What the user typed, for the header of recordings: secrets masked, paths as names."""
-    from tfpose_rt.io.urls import mask_text
-
-    out: dict[str, Any] = {}
-    for name, value in context.params.items():
-        if given(context, name) and name not in ("config", "credentials", "log_file", "token"):
-            plain = [v.name if isinstance(v, Path) else v for v in (value if isinstance(value, list) else [value])]
-            if name in ("source", "weights", "detector", "out"):  # words that may be paths: no folders of this machine
-                plain = [Path(v).name if isinstance(v, str) and "://" not in v else v for v in plain]
-            plain = [mask_text(v) if isinstance(v, str) else v for v in plain]
-            out[name] = plain if isinstance(value, list) else plain[0]
-    return out
 
 
 def open_model(run: RunConfig, size: tuple[int, int]) -> Any:

@@ -23,7 +23,6 @@ from tfpose_rt.cli.live_options import (
     source_options,
     style_of,
     tell_source,
-    typed,
 )
 from tfpose_rt.cli.options import (
     OUTPUT,
@@ -38,6 +37,7 @@ from tfpose_rt.cli.options import (
     run_config,
     spread,
 )
+from tfpose_rt.cli.typed import typed
 from tfpose_rt.wording import plural
 
 if TYPE_CHECKING:

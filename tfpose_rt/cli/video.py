@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tfpose_rt.cli.defaults import given
 from tfpose_rt.cli.options import (
     DISPLAY,
     INPUT,
@@ -28,6 +27,7 @@ from tfpose_rt.cli.options import (
     run_config,
     spread,
 )
+from tfpose_rt.cli.typed import typed
 
 if TYPE_CHECKING:
     from tfpose_rt.cli.watch import Watch
@@ -57,7 +57,6 @@ Display = Annotated[str, _option(DISPLAY, "--display", help="none, window or aut
 Jobs = Annotated[int, _option(RUN, "--jobs", "-j", help="Files at once, each in a process of its own.")]
 FailFast = Annotated[bool, _option(RUN, "--fail-fast/--keep-going", help="Stop at the first file that fails.")]
 Cluster = Annotated[str, _option(RUN, "--cluster", help="ray: spread the files over a Ray cluster.")]
-UNTOLD = ("config", "log_file", "sources")  # of what was typed: not for the header
 
 
 @spread
@@ -89,7 +88,7 @@ def video(
     how = How(
         overwrite=overwrite, resume=resume, skip_existing=skip_existing, fail_fast=fail_fast, sound=audio,
         sink=SinkOptions(codec=codec, csv_layout=csv_layout, openpose_layout=openpose_layout),
-        args={k: v for k, v in context.params.items() if given(context, k) and k not in UNTOLD},
+        args=typed(context),
     )  # fmt: skip
     process(
         sources, out=out, formats=[f for f in format.split(",") if f], save_video=save_video, display=display, run=run,
@@ -120,7 +119,7 @@ def process(
     how = how or batch.How(overwrite=overwrite)
     style = DrawStyle(kpt_thr=run.kpt_thr, background=run.background, mirror=run.mirror)  # type: ignore[arg-type]
     saved = dataclasses.replace(style, mirror=False)  # only the window is a mirror
-    how = dataclasses.replace(how, style=saved, args=_header_args(how.args))
+    how = dataclasses.replace(how, style=saved)
     checked(run.source)
     todo = plan(expand(sources), out, formats, save_video)
     check_words(todo, how.sink)
@@ -156,21 +155,6 @@ def _run(
     from tfpose_rt.tools.batch import run_batch
 
     return run_batch(todo, watch.estimator(run), run, how, watch)
-
-
-def _header_args(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What the user typed, as a recording may hold it: no folders of this machine."""
-    named = {k: Path(v).name if k in ("weights", "detector") else v for k, v in values.items()}
-    return {k: _plain(v) for k, v in named.items()}
-
-
-def _plain(values: Any) -> Any:
-    """Values as JSON holds them."""
-    if isinstance(values, dict):
-        return {k: _plain(v) for k, v in values.items()}
-    if isinstance(values, list | tuple):
-        return [_plain(v) for v in values]
-    return values.name if isinstance(values, Path) else values
 
 
 def seconds(text: str, flag: str) -> float | None:

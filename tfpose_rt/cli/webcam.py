@@ -28,7 +28,6 @@ from tfpose_rt.cli.live_options import (
     source_options,
     style_of,
     tell_source,
-    typed,
 )
 from tfpose_rt.cli.options import (
     OUTPUT,
@@ -46,6 +45,7 @@ from tfpose_rt.cli.options import (
     run_config,
     spread,
 )
+from tfpose_rt.cli.typed import typed
 from tfpose_rt.wording import plural, rate
 
 if TYPE_CHECKING:
