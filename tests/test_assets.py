@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.server
 import threading
@@ -65,6 +66,17 @@ def test_a_file_of_another_kind_is_no_name(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(WeightsError, match="it is a folder"):
         assets.resolve("folder.pt")
     assert assets.resolve("yolo-n") == assets.ROOT.resolve() / "weights/yolo26n.safetensors"
+
+
+@pytest.mark.parametrize("name", ["yolo-n", "yolo11n"])
+def test_each_manifest_is_read_once_for_a_name(monkeypatch: pytest.MonkeyPatch, store: Path, name: str) -> None:
+    read: list[Path] = []
+    monkeypatch.setattr(
+        assets, "read_manifest", lambda folder, real=assets.read_manifest: read.append(folder) or real(folder)
+    )
+    with contextlib.suppress(WeightsError):
+        assets.resolve(name)
+    assert read == [assets.ROOT / "weights", store]
 
 
 def test_kept_weights_are_found_checked_and_removed(store: Path, entry: Entry) -> None:

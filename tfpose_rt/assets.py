@@ -124,7 +124,11 @@ def find(name: str) -> Entry:
 
     Raises: WeightsError: nobody knows it; the message names the nearest.
     """
-    if name in (known := _known()):
+    return _named(name, _known())
+
+
+def _named(name: str, known: Mapping[str, Entry]) -> Entry:
+    if name in known:
         return known[name]
     near = difflib.get_close_matches(name, known, 1)
     raise WeightsError(
@@ -146,13 +150,14 @@ def resolve(name: str | Path) -> Path:
         name: "default", "yolo-n", ...; or a path to a .safetensors or .pt file.
     Raises: WeightsError: unknown, absent or altered; `fix` is the command that helps.
     """
-    if isinstance(name, Path) or looks_like_path(name) or (name not in _known() and Path(name).is_file()):
+    known = None if isinstance(name, Path) or looks_like_path(name) else _known()
+    if known is None or (name not in known and Path(name).is_file()):
         path = Path(name).expanduser()
         if not path.is_file() or path.suffix not in SUFFIXES:
             why = "it is a folder" if path.is_dir() else "not .safetensors or .pt" if path.exists() else "no such file"
             raise WeightsError(f"no weights at {name}", why=why, fix="tfpose-rt weights list")
         return path.resolve()
-    entry = find(name)
+    entry = _named(str(name), known)
     if fault := verify(entry):
         fix = f"tfpose-rt weights {'fetch' if entry.url else 'add FILE --yes --name'} {entry.name}"
         if entry.folder == ROOT / "weights" and not entry.url:
