@@ -14,6 +14,7 @@ from known_people import INFO, SUMMARY, header, results
 from tfpose_rt.errors import OutputError, UsageError
 from tfpose_rt.io import parts
 from tfpose_rt.io.jsonl import JsonlSink
+from tfpose_rt.io.parts import closing_order, made
 from tfpose_rt.io.sinks import FORMATS, SINKS, Threaded, check_outputs, format_of, open_sink
 from tfpose_rt.records import Result
 
@@ -61,6 +62,56 @@ def test_every_format_leaves_nothing_when_discarded_and_its_file_when_complete(t
         sink.discard()
         assert bool(list(tmp_path.iterdir())) == complete
     assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize("name", [*sorted(FORMATS), "video"])
+@pytest.mark.parametrize("people", [True, False])
+def test_every_format_tells_the_files_it_has_made(tmp_path, name, people):
+    suffix = next((s for s, f in SINKS.items() if f == name), ".mkv")
+    path = tmp_path / f"clip{suffix}"
+    sink = open_sink(path, header=header(), info=INFO)
+    for result in results():
+        if result.poses is not None:
+            seen = result.poses if people else result.poses.take([])
+            result = replace(result, poses=seen, image=np.zeros((480, 640, 3), np.uint8))
+        sink.write(result)
+    sink.close(SUMMARY)
+    assert {file.name for file in sink.files} == {p.name for p in tmp_path.iterdir()}
+    assert made([sink]) == [(file, 6) for file in sink.files]
+
+
+@pytest.mark.parametrize("name", [*sorted(FORMATS), "video"])
+def test_files_left_unfinished_are_not_told(tmp_path, name):
+    suffix = next((s for s, f in SINKS.items() if f == name), ".mkv")
+    path = tmp_path / f"clip{suffix}"
+    there = path.with_name("clip_px_person1.trc") if name == "trc" else path
+    sink = open_sink(path, header=header(), info=INFO)
+    for result in results():
+        sink.write(replace(result, image=np.zeros((480, 640, 3), np.uint8)))
+    (there / "mine").mkdir(parents=True) if name == "openpose" else there.write_text("mine")
+    with pytest.raises(OutputError, match="appeared"):
+        sink.close(SUMMARY)
+    assert sink.files == []
+
+
+def test_a_video_without_a_frame_is_not_told(tmp_path):
+    sink = open_sink(tmp_path / "clip.mkv", header=header(), info=INFO)
+    sink.close(SUMMARY)
+    assert sink.files == list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(FORMATS) if name != "openpose"])
+def test_whoever_sums_up_is_closed_last_and_holds_the_summary(tmp_path, name):
+    """By its own bytes: a mark put into the summary is in the files, or it is not."""
+    suffix = next(s for s, f in SINKS.items() if f == name)
+    sink = open_sink(tmp_path / f"clip{suffix}", header=header(), info=INFO)
+    for result in results():
+        sink.write(result)
+    sink.close(SUMMARY | {"files": ["a mark of its own"]})
+    assert any(b"a mark of its own" in file.read_bytes() for file in sink.files) == sink.sums_up
+    plain = open_sink(tmp_path / "plain", header=header(), info=INFO)
+    assert closing_order([sink, plain, sink]) == ([plain, sink, sink] if sink.sums_up else [sink, plain, sink])
+    plain.discard()
 
 
 def test_the_format_is_told_by_name_or_suffix():

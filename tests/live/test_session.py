@@ -118,6 +118,21 @@ def test_a_run_writes_its_data_and_its_video_with_true_times(tmp_path: Path) -> 
     assert no_threads_left()
 
 
+def test_the_summary_names_every_file_that_is_there(tmp_path: Path) -> None:
+    """Whatever the order of the outputs: the persons' files are known only once the recording ends."""
+    screen = FakeScreen({3: ["snapshot"]})
+    outs: list[tuple[Path, str | None]] = [(tmp_path / f"a{suffix}", None) for suffix in (".jsonl", ".trc", ".json")]
+    live = session(tmp_path, screen=screen, outs=outs, record=tmp_path / "a.mkv", max_frames=10)
+    summary = live.run()
+    there = {path.name for path in tmp_path.iterdir()}
+    assert {"a_px_person0.trc", "a_px_person1.trc", "a.images.json"} < there
+    assert len(summary["files"]) == len(there)
+    assert set(summary["files"]) == there
+    assert records(tmp_path / "a.jsonl")[-1]["files"] == summary["files"]
+    for path, count in live.files:
+        assert count == (1 if Path(path).name.startswith("snapshot") else summary["frames"])
+
+
 def test_frames_of_a_slow_model_are_the_newest_and_latency_is_one_inference(tmp_path: Path) -> None:
     """A 30 fps camera and a model of 200 ms: what is seen is about one inference old and does not get older."""
     screen = FakeScreen()
@@ -303,7 +318,8 @@ def test_ctrl_c_completes_the_files(tmp_path: Path) -> None:
         live.run()
     last = records(tmp_path / "a.jsonl")[-1]
     assert (last["ended"], last["exit_code"]) == ("signal", 130)
-    assert {**last, "type": None, "files": None} == {"type": None, **live.summary, "files": None}
+    assert last == {"type": "summary", **live.summary}
+    assert sorted(last["files"]) == ["a.jsonl", "a.mkv"]
     assert (tmp_path / "a.mkv").exists()
     assert no_threads_left()
 

@@ -25,7 +25,7 @@ def coco_sink(
     path: Path, header: Mapping[str, Any], options: SinkOptions | None = None, *, overwrite: bool = False
 ) -> SpoolSink:
     """A sink for `<name>.json`, and `<name>.images.json` with the time of every frame, people or not."""
-    return SpoolSink(path, header, options, _build, overwrite=overwrite)
+    return SpoolSink(path, header, options, _build, overwrite=overwrite, files=[path, images_path(path)])
 
 
 def images_path(path: Path) -> Path:

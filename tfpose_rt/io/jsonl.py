@@ -126,10 +126,13 @@ class JsonlSink:
     Raises: OutputError: the file cannot be made; from `write` and `close` also when the disk fills up.
     """
 
+    sums_up = True
+
     def __init__(
         self, path: Path, header: Mapping[str, Any], options: SinkOptions | None = None, *, overwrite: bool = False
     ) -> None:
         self.path, self.written = path, 0
+        self.files = [] if str(path) == "-" else [path]
         self._options = options = options or SinkOptions()
         self._clock: float | None = None
         self._video_frames = 0

@@ -48,11 +48,13 @@ class OpenPoseSink:
     Raises: OutputError: the folder cannot be made or written. UsageError: unknown layout or naming.
     """
 
+    sums_up = False
+
     def __init__(
         self, path: Path, header: Mapping[str, Any], options: SinkOptions | None = None, *, overwrite: bool = False
     ) -> None:
         self._options = options = options or SinkOptions()
-        self.path, self.written, self._overwrite = path, 0, overwrite
+        self.path, self.files, self.written, self._overwrite = path, [path], 0, overwrite
         self._part = PartFile.part(path)
         self._stem = safe_name(Path(str(header.get("source", {}).get("name") or path.name)).stem)
         known_layout(options.openpose_layout)

@@ -29,7 +29,7 @@ def parquet_sink(
 ) -> SpoolSink:
     """A sink for one Parquet file: frame int64, id int32, pts_s float64, marks bool, else float32; absent is null."""
     _polars()
-    return SpoolSink(path, header, options, _build, overwrite=overwrite)
+    return SpoolSink(path, header, options, _build, overwrite=overwrite, files=[path], sums_up=True)
 
 
 def _build(path: Path, results: Callable[[], Iterator[Result]], about: Mapping[str, Any], options: SinkOptions) -> Made:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from math import ceil
@@ -30,6 +30,16 @@ class Sink(Protocol):
         """Frames written so far."""
         ...
 
+    @property
+    def files(self) -> list[Path]:
+        """Every file it makes: until it is closed those that can be foreseen, afterwards those that are there."""
+        ...
+
+    @property
+    def sums_up(self) -> bool:
+        """Whether what it makes holds the summary of the run, which names every file."""
+        ...
+
     def write(self, result: Result) -> None:
         """Add one result. Raises OutputError."""
         ...
@@ -45,6 +55,16 @@ class Sink(Protocol):
     def discard(self) -> None:
         """Let go of the file and remove what there is of it, unless it is complete; never raises."""
         ...
+
+
+def closing_order(sinks: Iterable[Sink]) -> list[Sink]:
+    """The sinks, those last that sum up: by then it is known which files the others have made."""
+    return sorted(sinks, key=lambda sink: sink.sums_up)
+
+
+def made(sinks: Iterable[Sink]) -> list[tuple[Path, int]]:
+    """Every file of the sinks with the number of its frames."""
+    return [(file, sink.written) for sink in sinks for file in sink.files]
 
 
 @dataclass(frozen=True, slots=True)

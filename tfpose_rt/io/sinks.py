@@ -210,6 +210,16 @@ class Threaded:
         """Frames written so far."""
         return self.sink.written
 
+    @property
+    def files(self) -> list[Path]:
+        """Every file it makes; none where it was left unfinished."""
+        return [] if self._done and not self._complete else self.sink.files
+
+    @property
+    def sums_up(self) -> bool:
+        """Whether they hold the summary."""
+        return self.sink.sums_up
+
     def write(self, result: Result) -> None:
         """Hand over one result; waits while the queue is full."""
         if result.image is not None and not self._pictures:

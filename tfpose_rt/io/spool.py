@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +27,18 @@ class SpoolSink:
         overwrite: whether finished files may be replaced.
         build: makes the files; called with `path`, a function that gives the results from the start, the header and
             summary as one mapping (keys `header`, `summary`), and the options.
+        files: the names that its files will have, as far as they are known before the end.
+        sums_up: whether they hold the summary.
         family: every file there is that an earlier run may have made for `path`; with `overwrite`, those that this run
             did not make are removed once its own are in place.
     """
 
     def __init__(
         self, path: Path, header: Mapping[str, Any], options: SinkOptions | None, build: Build, *, overwrite: bool,
-        family: Callable[[Path], list[Path]] = lambda path: [],
+        files: Iterable[Path], sums_up: bool = False, family: Callable[[Path], list[Path]] = lambda path: [],
     ) -> None:  # fmt: skip
         self.path, self._options, self._build, self._overwrite = path, options or SinkOptions(), build, overwrite
-        self._header, self._family = header, family
+        self._header, self._family, self.files, self.sums_up = header, family, list(files), sums_up
         self._spool = JsonlSink(path, header, self._options)
 
     @property
@@ -57,6 +59,7 @@ class SpoolSink:
             made = self._build(self.path, lambda: iter(Recording(part)), about, self._options)
             for new, final in made:
                 into_place(new, final, overwrite=self._overwrite)
+            self.files = [final for _, final in made]
             if self._overwrite:
                 for stale in set(self._family(self.path)) - {final for _, final in made}:
                     stale.unlink()

@@ -42,10 +42,12 @@ class CsvSink:
         overwrite: whether finished files may be replaced.
     """
 
+    sums_up = True
+
     def __init__(
         self, path: Path, header: Mapping[str, Any], options: SinkOptions | None = None, *, overwrite: bool = False
     ) -> None:
-        self.path, self.written = path, 0
+        self.path, self.written, self.files = path, 0, [path, meta_path(path)]
         self._options = options = options or SinkOptions()
         self._long, self._header, self._more = options.csv_layout == "long", header, more_columns(header, options)
         keep = None if options.resume is None else self._kept(options.resume.last)

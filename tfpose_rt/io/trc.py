@@ -32,7 +32,7 @@ def trc_sink(
     path: Path, header: Mapping[str, Any], options: SinkOptions | None = None, *, overwrite: bool = False
 ) -> SpoolSink:
     """A sink for `<stem>_px_person<ID>.trc`, one for each id; every file has a row for every frame."""
-    return SpoolSink(path, header, options, _build, overwrite=overwrite, family=person_paths)
+    return SpoolSink(path, header, options, _build, overwrite=overwrite, files=(), family=person_paths)
 
 
 def person_path(path: Path, who: int) -> Path:

@@ -57,6 +57,8 @@ class VideoSink:
         OutputError: from the first `write` on: no encoder, disk full, removed while running.
     """
 
+    sums_up = False
+
     def __init__(
         self, path: Path, info: StreamInfo, options: SinkOptions | None = None, *, overwrite: bool = False
     ) -> None:
@@ -80,6 +82,11 @@ class VideoSink:
     def written(self) -> int:
         """Frames written so far."""
         return 0 if self._encoder is None else self._encoder.written
+
+    @property
+    def files(self) -> list[Path]:
+        """The video; none before the first frame: without one there will be no video."""
+        return [] if self._encoder is None else [self.path]
 
     def write(self, result: Result) -> None:
         """Draw and add one frame; a gap adds nothing, the frame before it stays on screen longer."""

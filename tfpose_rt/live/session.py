@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tfpose_rt.errors import OutputError, TfposeError
-from tfpose_rt.io.parts import SinkOptions
+from tfpose_rt.io.parts import SinkOptions, closing_order, made
 from tfpose_rt.io.sinks import Sink, open_sink
 from tfpose_rt.io.video import constant_rate
 from tfpose_rt.live.calls import Calls
@@ -65,7 +65,7 @@ class Session:
             stream, plan.header, plan.folder, what=plan.record_what, style=lambda: self.view.style,
             overwrite=plan.overwrite,
         )  # fmt: skip
-        self.files: list[tuple[str, int]] = []
+        self._snapshots: list[tuple[str, int]] = []
         self.summary: dict[str, Any] = {}  # once the run has ended
         self.on_result, self._on_status, self._signal_code = on_result, on_status, signal_code
         self._sinks: list[Sink] = []
@@ -95,6 +95,11 @@ class Session:
         if error or failed:
             raise error or failed  # type: ignore[misc]
         return self.summary
+
+    @property
+    def files(self) -> list[tuple[str, int]]:
+        """Every file of the run with the number of its frames: snapshots, takes, data."""
+        return [*self._snapshots, *self.takes.files, *((str(file), count) for file, count in made(self._sinks))]
 
     def call(self, function: Callable[[], Any]) -> Future[Any]:
         """Have a function run on this session's thread, between two frames; from any thread."""
@@ -237,9 +242,9 @@ class Session:
         path = self.takes.recording
         try:
             if path is not None:
-                made = self.takes.stop()
+                saved = self.takes.stop()
                 self.stream.mark(Event(kind="record_stop", t=now, detail={"file": path.name}))
-                self._say(f"saved {path.name} ({plural(made[0][1], 'frame')})" if made else "nothing was recorded")
+                self._say(f"saved {path.name} ({plural(saved[0][1], 'frame')})" if saved else "nothing was recorded")
                 return None
             path = self.takes.start()
         except TfposeError as error:  # a take that fails must not end the run
@@ -257,7 +262,7 @@ class Session:
         except OutputError as error:
             self._say(str(error))
             return
-        self.files += [(str(path), 1) for path in files]
+        self._snapshots += [(str(path), 1) for path in files]
         self.stream.mark(Event(kind="snapshot", t=self._last.pts, detail={"file": files[-1].name}))
         self._say(f"saved {files[-1].stem}")
 
@@ -284,10 +289,13 @@ class Session:
         code = self._signal_code() if ended == "signal" else code
         if isinstance(error, Exception):  # files are valid, and the run did not reach its end
             ended = "source_lost"
-        names = [*self.takes.names, *(sink.path.name for sink in self._sinks)]
-        record = summary(self.stream, ended=ended, exit_code=code, files=names)
+        record = summary(self.stream, ended=ended, exit_code=code)
+
+        def told() -> dict[str, Any]:
+            return {**record, "files": [Path(name).name for name, _ in self.files]}
+
         closers: list[Callable[[], Any]] = [lambda: self.takes.stop(record["ended"], record["exit_code"])]
-        closers += [lambda sink=sink: sink.close(record) for sink in self._sinks]  # type: ignore[misc]
+        closers += [lambda sink=sink: sink.close(told()) for sink in closing_order(self._sinks)]  # type: ignore[misc]
         for close in closers:
             try:
                 close()
@@ -296,5 +304,4 @@ class Session:
         if self.screen is not None:
             with contextlib.suppress(Exception):
                 self.screen.close()
-        self.files += [*self.takes.files, *((str(s.path), s.written) for s in self._sinks)]
-        return {**record, "files": [Path(name).name for name, _ in self.files]}, failed
+        return told(), failed

@@ -12,7 +12,8 @@ from types import SimpleNamespace
 from typing import Any, Literal
 
 from tfpose_rt.draw import DrawStyle, draw
-from tfpose_rt.io.sinks import Sink, SinkOptions, check_outputs, open_sink
+from tfpose_rt.io.parts import Sink, SinkOptions, closing_order, made
+from tfpose_rt.io.sinks import check_outputs, open_sink
 from tfpose_rt.io.video import constant_rate
 from tfpose_rt.pipeline import Stream
 from tfpose_rt.records import Image, Result
@@ -55,11 +56,6 @@ class Takes:
     def recording(self) -> Path | None:
         """The file being made, or None."""
         return self._sinks[0].path if self._sinks else None
-
-    @property
-    def names(self) -> list[str]:
-        """Names of all files of the running take."""
-        return [sink.path.name for sink in self._sinks]
 
     @property
     def seconds(self) -> float:
@@ -118,19 +114,18 @@ class Takes:
         captured = getattr(source, "captured", self._stats.frames) - self._captured
         part = SimpleNamespace(decode_errors=0, captured=captured)
         about: Any = SimpleNamespace(stats=self._stats, info=self._stream.info, ended=ended, source=part)
-        record = summary(about, ended=ended, exit_code=exit_code, files=[sink.path.name for sink in sinks])
-        made, error = [], None
-        for sink in sinks:
+        record = summary(about, ended=ended, exit_code=exit_code)
+        error = None
+        for sink in closing_order(sinks):
             try:
-                sink.close(record)
-                if sink.path.exists():  # a take without a frame makes no video
-                    made.append((str(sink.path), sink.written))
+                sink.close(record | {"files": [file.name for file, _ in made(sinks)]})
             except Exception as caught:  # noqa: BLE001 - raised below, once the others are complete
                 error = error or caught
-        self.files += made
+        finished = [(str(file), frames) for file, frames in made(sinks)]
+        self.files += finished
         if error is not None:
             raise error
-        return made
+        return finished
 
     def abort(self) -> None:
         """Leave what was written as `.part`."""
