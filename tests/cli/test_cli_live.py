@@ -74,6 +74,11 @@ def test_an_address_that_is_refused_is_code_3_without_its_password(tmp_path: Pat
         (["--record", "missing/a.mkv"], 4, "no folder missing"),
         (["--record", "a.mkv", "-o", "a.mkv"], 2, "try: --record a.mkv"),
         (["-o", "a.xlsx"], 2, ".jsonl, .csv"),
+        (["-f", "csv"], 2, "-f csv without -o"),
+        (["-f", "xls", "-o", "takes"], 2, "unknown format"),
+        (["-f", "csv", "-o", "-"], 2, "standard output"),
+        (["-o", "missing/takes"], 4, "mkdir -p missing/takes"),
+        (["-o", "there.jsonl/takes"], 4, "there.jsonl"),
         (["--record", "new.mkv", "--record-what", "both"], 4, "new_clean.mkv"),
         (["--display", "window"], 6, "no screen"),
         (["--display", "none", "-w", "absent.safetensors"], 5, "no such file"),
@@ -125,6 +130,59 @@ def test_a_folder_to_record_into_gets_a_new_take(tmp_path: Path, monkeypatch: py
     done = CliRunner().invoke(app, ["webcam", "99", "--dry-run", "--record", "takes"])
     (name,) = json.loads(done.stdout)["jobs"][0]["outputs"]
     assert re.fullmatch(r"takes/take_\d{8}T\d{6}Z\.mkv", name)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["-o", "day"], ["day/TAKE.jsonl"]),
+        (["-o", "there"], ["there/TAKE.jsonl"]),
+        (["-o", "there.v1"], ["there.v1/TAKE.jsonl"]),
+        (["-o", "day", "-f", "openpose,trc"], ["day/TAKE_openpose", "day/TAKE.trc"]),
+        (["-o", "there", "--record", "there"], ["there/TAKE.jsonl", "there/TAKE.mkv"]),
+        (["-o", "day", "--record", "my.first.mp4"], ["day/my.first.jsonl", "my.first.mp4"]),
+        (["-o", "day", "-o", "k.csv", "-o", "-"], ["day/TAKE.jsonl", "k.csv", "-"]),
+        (["-o", "people.txt", "-f", "coco"], ["people.txt"]),
+    ],
+)
+def test_a_folder_for_data_gets_new_files_as_it_does_from_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], expected: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there.v1").mkdir()
+    planned = {}
+    for command in (["webcam", "99"], ["video", "TAKE.mp4"]):
+        if command[0] == "video":
+            (tmp_path / "TAKE.mp4").touch()
+            words = [{"--record": "--save-video"}.get(word, word) for word in words]
+        done = CliRunner().invoke(app, [*command, "--dry-run", *words])
+        planned[command[0]] = json.loads(done.stdout)["jobs"][0]["outputs"]
+    assert [re.sub(r"take_\d{8}T\d{6}Z", "TAKE", name) for name in planned["webcam"]] == expected
+    if "--save-video" not in words:
+        assert planned["video"] == expected
+    assert not (tmp_path / "day").exists()
+
+
+def test_what_is_written_into_a_folder_for_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tfpose_rt.estimator.PoseEstimator", FakeEstimator)
+    words = ["webcam", "synthetic:144x96@30", "--display", "none", "--max-frames", "5", "-f", "jsonl,openpose,trc"]
+    for _ in range(2):  # the second run finds its own names, and replaces nothing
+        done = CliRunner().invoke(app, [*words, "-o", "day"])
+        assert (done.exit_code, done.exception) == (0, None)
+    takes = sorted((tmp_path / "day").glob("take_*.jsonl"))
+    assert len(takes) == 2
+    for take in takes:
+        assert len([line for line in take.read_text().splitlines() if '"type":"frame"' in line]) == 5
+        assert len(list(take.with_name(f"{take.stem}_openpose").glob("*_keypoints.json"))) == 5
+        assert take.with_name(f"{take.stem}_px_person0.trc").is_file()
+    wrote = [line.removeprefix("wrote ") for line in done.output.splitlines() if line.startswith("wrote")]
+    ends = (".jsonl", "_openpose", "_px_person0.trc", "_px_person1.trc")
+    assert wrote == [f"day/{takes[1].stem}{end} (5 frames)" for end in ends]
+    bad = CliRunner().invoke(app, ["webcam", "99", "-o", "empty"])
+    assert bad.exception is not None
+    assert not (tmp_path / "empty").exists()
 
 
 def test_a_plan_shows_no_secret_and_opens_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tfpose_rt.io.sources import Source
     from tfpose_rt.live.metrics import Metrics
     from tfpose_rt.pipeline import Stream
+    from tfpose_rt.tools.outputs import Job
 
 LiveSourceName = Annotated[
     str, typer.Argument(help="Camera number or camera:NAME, rtsp://, http(s)://, udp:// or tcp:// address, or a file.")
@@ -153,6 +154,31 @@ def recorded(record: Path | None) -> Path | None:
     return record
 
 
+def data_files(out: Sequence[Path], format: str, record: Path | None) -> Job:
+    """What -o and -f mean, as for `video`: files, or folders for new ones, take_<UTC>.jsonl; none without -o.
+
+    Args:
+        out: files, folders and "-".
+        format: names of formats, comma between; "" is the suffix's, and JSONL in a folder.
+        record: as `recorded` gives it; new files take its name, so that they lie beside it as a take's do.
+    Raises: UsageError: no such format, a format without -o, or a video.
+    """
+    from tfpose_rt.io.sinks import VIDEO_SUFFIXES
+    from tfpose_rt.live.takes import SUFFIX, new_path
+    from tfpose_rt.tools.outputs import Job, plan
+
+    for path in out:
+        if path.suffix.lower() in VIDEO_SUFFIXES:
+            raise UsageError(f"-o {path}", why="-o is for data", fix=f"--record {path}")
+    if not out:
+        if format:
+            raise UsageError(f"-f {format} without -o", why="nothing is kept unless asked", fix=f"-f {format} -o takes")
+        return Job("", ())
+    folder = next((path for path in out if not path.suffix or path.is_dir()), Path())
+    video = record or new_path(folder, "take", SUFFIX)
+    return plan([video.name], out, format.split(","))[0]
+
+
 def check_weights(run: RunConfig) -> None:
     """Raises: WeightsError: what was asked for is not there; told before a camera is switched on."""
     from tfpose_rt import assets
@@ -171,14 +197,10 @@ def check_files(source: str, out: Sequence[Path], record: Path | None, what: str
         record: as `recorded` gives it.
         what: overlay, clean or both.
         overwrite: whether finished files may be replaced.
-    Raises: UsageError: no format has this name. OutputError: it exists, its folder is missing, it is the source.
+    Raises: OutputError: it exists, its folder is missing, it is the source. UsageError: one name twice.
     """
-    from tfpose_rt.io.sinks import VIDEO_SUFFIXES, check_outputs, format_of
+    from tfpose_rt.io.sinks import check_outputs
 
-    for path in out:
-        if path.suffix.lower() in VIDEO_SUFFIXES:
-            raise UsageError(f"-o {path}", why="-o is for data", fix=f"--record {path}")
-        format_of(path)
     check_outputs(outputs(out, record, what), overwrite, inputs=[source])
 
 

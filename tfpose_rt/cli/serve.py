@@ -90,7 +90,7 @@ def serve(
 def serve_view(
     spec: str, run: Any, args: dict[str, Any], *, host: str = "127.0.0.1", port: int = 8765, token: str = "auto",
     video: bool = True, max_clients: int = 4, quality: int = 80, folder: Path | None = None,
-    out: Sequence[Path] = (), record: Path | None = None, what: str = "overlay", overwrite: bool = False,
+    out: Sequence[tuple[Path, str]] = (), record: Path | None = None, what: str = "overlay", overwrite: bool = False,
     duration: float | None = None, max_frames: int | None = None, quiet: bool = False,
 ) -> None:  # fmt: skip
     """Serve until the source ends or the user does; raises typer.Exit with the run's code unless that is 0.
@@ -112,14 +112,14 @@ def serve_view(
 
     if folder is not None and not folder.is_dir():
         raise OutputError(f"--record {folder}", why="no such folder", fix=f"mkdir -p {folder}")
-    check_files(spec, out, record, what, overwrite)
+    check_files(spec, [path for path, _ in out], record, what, overwrite)
     check_weights(run)
     secret = read_token(token, host)
     options = ServeOptions(
         host=host, port=port, token=secret, video=video, max_clients=max_clients, record=folder is not None
     )
     plan = Plan(
-        header={}, outs=[(path, None) for path in out], record=record, folder=folder or Path(), style=style_of(run),
+        header={}, outs=out, record=record, folder=folder or Path(), style=style_of(run),
         record_what=what,  # type: ignore[arg-type]  # checked in source_options
         duration=duration, max_frames=max_frames, overwrite=overwrite,
     )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,6 +19,7 @@ from tfpose_rt.cli.live_options import (
     RecordWhat,
     check_files,
     check_weights,
+    data_files,
     header_of,
     metrics_of,
     open_live,
@@ -46,13 +47,17 @@ from tfpose_rt.cli.options import (
     spread,
 )
 from tfpose_rt.cli.typed import typed
+from tfpose_rt.cli.video import Format
 from tfpose_rt.wording import plural, rate
 
 if TYPE_CHECKING:
     from tfpose_rt.live.plan import Screen
     from tfpose_rt.records import StreamInfo
 
-Out = Annotated[list[Path], _option(OUTPUT, "--out", "-o", help="Data file or -; the suffix picks the format.")]
+Out = Annotated[
+    list[Path],
+    _option(OUTPUT, "--out", "-o", help="Data file, a folder for one, or -; the suffix picks the format."),
+]
 Record = Annotated[
     Path | None,
     _option(OUTPUT, "--record", help="Video from the first frame on, or a folder for it; .mkv survives a kill."),
@@ -64,11 +69,11 @@ MEASURE = 2.0  # s after which the measured rate is told
 @spread
 def webcam(
     context: typer.Context, source: LiveSourceName = "0", camera: Camera = Camera(), picture: Picture = Picture(),
-    out: Out = [], record: Record = None, record_what: RecordWhat = "overlay", overwrite: Overwrite = False,
-    full_precision: FullPrecision = False, display: LiveDisplay = "auto", drawing: Drawing = Drawing(),
-    finding: Finding = Finding(det_every="auto"), duration: Duration = None, max_frames: MaxFrames = None,
-    running: Running = Running(), dry_run: DryRun = False, progress: Progress = True, quiet: Quiet = False,
-    verbose: Verbose = 0,
+    out: Out = [], format: Format = "", record: Record = None, record_what: RecordWhat = "overlay",
+    overwrite: Overwrite = False, full_precision: FullPrecision = False, display: LiveDisplay = "auto",
+    drawing: Drawing = Drawing(), finding: Finding = Finding(det_every="auto"), duration: Duration = None,
+    max_frames: MaxFrames = None, running: Running = Running(), dry_run: DryRun = False, progress: Progress = True,
+    quiet: Quiet = False, verbose: Verbose = 0,
 ) -> None:  # fmt: skip
     """Show the poses of a camera or stream now; keeps nothing unless asked to."""
     options = source_options(camera, picture.rotate, duration=duration, record_what=record_what)
@@ -78,39 +83,38 @@ def webcam(
 
         raise UsageError(f"--display {display}", why="unknown", fix="auto, window, none or http")
     record = recorded(record)
+    files = data_files(out, format, record)
     if dry_run:
         from tfpose_rt.cli.plan import show_plan
 
-        show_plan([(source, outputs(out, record, record_what))], run)
+        show_plan([(source, outputs(files.paths, record, record_what))], run)
         return
     from tfpose_rt.cli.show import show_log
+    from tfpose_rt.tools.outputs import folders
 
     show_log(verbose, quiet, running.log_file)
-    if display == "http":
-        from tfpose_rt.cli.serve import serve_view
+    more: dict[str, Any] = {"out": files.data, "record": record, "what": record_what, "overwrite": overwrite,
+                            "duration": duration, "max_frames": max_frames, "quiet": quiet}  # fmt: skip
+    with folders([files]):
+        if display == "http":
+            from tfpose_rt.cli.serve import serve_view
 
-        serve_view(
-            source, run, typed(context), out=out, record=record, what=record_what, overwrite=overwrite,
-            duration=duration, max_frames=max_frames, quiet=quiet,
-        )  # fmt: skip
-        return
-    code = _run(
-        source, run, typed(context), out=out, record=record, what=record_what, overwrite=overwrite, display=display,
-        duration=duration, max_frames=max_frames, progress=progress, quiet=quiet,
-    )  # fmt: skip
+            serve_view(source, run, typed(context), **more)
+            return
+        code = _run(source, run, typed(context), display=display, progress=progress, **more)
     if code:
         raise typer.Exit(code)
 
 
 def _run(
-    spec: str, run: Any, args: dict[str, Any], *, out: list[Path], record: Path | None, what: str, overwrite: bool,
-    display: str, duration: float | None, max_frames: int | None, progress: bool, quiet: bool,
+    spec: str, run: Any, args: dict[str, Any], *, out: Sequence[tuple[Path, str]], record: Path | None, what: str,
+    overwrite: bool, display: str, duration: float | None, max_frames: int | None, progress: bool, quiet: bool,
 ) -> int:  # fmt: skip
     """The run; its exit code."""
     from tfpose_rt.cli.show import console, estimator_rows, print_summary, print_table, say
     from tfpose_rt.cli.watch import interruptible
 
-    check_files(spec, out, record, what, overwrite)
+    check_files(spec, [path for path, _ in out], record, what, overwrite)
     check_weights(run)
     need_screen(display)
     from tfpose_rt.live.plan import Plan
@@ -132,7 +136,7 @@ def _run(
             source.close()
             raise
         plan = Plan(
-            header=header_of(source, run, model, args), outs=[(path, None) for path in out], record=record,
+            header=header_of(source, run, model, args), outs=out, record=record,
             record_what=what,  # type: ignore[arg-type]  # checked in source_options
             style=style_of(run), duration=duration, max_frames=max_frames, overwrite=overwrite,
         )  # fmt: skip
