@@ -1,14 +1,17 @@
 """Options that commands share: in the place where a command names their group, and obeyed in one order."""
 
+import importlib
 import inspect
 import json
 from dataclasses import dataclass
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, get_args, get_origin
 
 import pytest
 import typer
 from program import run_program
 
+from tfpose_rt.cli import COMMANDS, app
 from tfpose_rt.cli.options import spread
 from tfpose_rt.config import RunConfig
 
@@ -39,6 +42,82 @@ def test_a_flag_comes_before_the_environment_a_file_and_the_default(planned, mon
     monkeypatch.setenv("TFPOSE_KPT_THR", "0.5")
     assert told("--config", "own.toml") == (0.5, 0.5, 4)
     assert told("--config", "own.toml", "--conf", "0.6") == (0.6, 0.5, 4)
+
+
+OTHERS = {bool: (True, False), int: (60, 30), float: (0.125, 0.5), str: ("x", "y"), Path: ("x", "y"),
+          list: (["x"], ["y"])}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "train"])  # whose --config is a recipe
+def test_every_option_of_every_command_can_be_told_in_a_file_by_its_flag(name, monkeypatch, tmp_path):
+    """And a flag that is typed comes before it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TFPOSE_ENGINE", raising=False)  # which all other tests have
+    monkeypatch.setattr("tfpose_rt.cli.defaults._context", None)  # put back what this leaves
+    monkeypatch.setattr("tfpose_rt.cli.defaults._places", {})
+    function = getattr(importlib.import_module(f"tfpose_rt.cli.{name}"), COMMANDS[name])
+    kinds = {p.name: kind_of(p.annotation) for p in inspect.signature(function, eval_str=True).parameters.values()}
+    command, seen = typer.main.get_command(app).commands[name], {}
+    command.callback = lambda **values: seen.update(values)
+    lines, words, expected, typed = [], [], {}, {}
+    for param in command.params:
+        if param.name == "config":
+            continue
+        flag = next((flag for flag in param.opts if flag.startswith("--")), param.name)
+        told, other = (value for value in OTHERS[kinds[param.name]])
+        if kinds[param.name] is bool and param.default:
+            told, other = other, told
+        lines.append(f"{flag.removeprefix('--')} = {json.dumps(told)}")
+        expected[param.name] = told
+        if flag.startswith("--") and kinds[param.name] not in (bool, list) and not getattr(param, "count", False):
+            words += [flag, str(other)]
+            typed[param.name] = other
+    assert len(typed) >= 1
+    (tmp_path / "own.toml").write_text("\n".join(lines) + "\n")
+    command.main(["--config", "own.toml"], standalone_mode=False)
+    assert {k: plain(seen[k]) for k in expected} == expected
+    command.main(["--config", "own.toml", *words], standalone_mode=False)
+    assert {k: plain(seen[k]) for k in expected} == {**expected, **typed}
+
+
+def kind_of(annotation):
+    """The type of an option's values: int of Annotated[int | None, ...], list of list[Path]."""
+    kind = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+    if type(None) in get_args(kind):
+        kind = next(part for part in get_args(kind) if part is not type(None))
+    return get_origin(kind) or kind
+
+
+def plain(value):
+    return [str(each) for each in value] if isinstance(value, list | tuple) else getattr(value, "name", value)
+
+
+@pytest.mark.parametrize(
+    ("command", "setting", "told"),
+    [
+        ("eval", 'boxes = "guess"', "boxes = guess in own.toml: neither gt, detector nor a file; try: boxes ="),
+        ("demo", 'display = "tv"', "display = tv in own.toml: unknown"),
+        ("explain", "id = 1.5", "id = 1.5 in own.toml: Input should be a valid integer"),
+        ("plot", "kpt-thr = 2", "kpt-thr = 2.0 in own.toml: it lies in 0..1; try: kpt-thr = 0.3"),
+        ("convert", 'csv-layout = "lng"', "csv-layout = lng in own.toml: unknown; try: csv-layout = wide or long"),
+        ("convert", 'csv-layuot = "long"', "own.toml: unknown setting 'csv_layuot': this command has no such option"),
+    ],
+)
+def test_a_bad_setting_of_a_command_that_runs_no_camera(complaint, tmp_path, command, setting, told):
+    for name in ("clip.png", "x.jsonl"):
+        (tmp_path / name).touch()
+    (tmp_path / "own.toml").write_text(setting + "\n")
+    source = {"eval": ["."], "explain": ["clip.png"], "plot": ["x.jsonl"], "convert": ["x.jsonl"], "demo": []}[command]
+    assert complaint(command, *source, "--config", "own.toml").startswith(told)
+
+
+def test_the_scores_of_eval_may_be_asked_for_in_a_file(monkeypatch, capsys, tmp_path, pack):
+    """All the way: the set, the number of people, and JSON instead of a table."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.toml").write_text(f'data = "{pack}"\nlimit = 2\njson = true\n')
+    code, out, err = run_program(monkeypatch, capsys, "eval", "--config", "own.toml")
+    assert code == 0, err
+    assert json.loads(out)["people"] == 2
 
 
 @pytest.mark.parametrize("setting", ['out = "my clip.csv"', 'out = ["my clip.csv"]', None])

@@ -6,11 +6,14 @@ from typing import Annotated
 
 import typer
 
+from tfpose_rt.cli.options import ConfigFile
+
 
 def cameras(
     probe: Annotated[bool, typer.Option("--probe", help="Open each, take pictures for a second, measure.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON array on stdout.")] = False,
     backend: Annotated[str, typer.Option(help="auto, v4l2, dshow, msmf, avfoundation, gstreamer or any.")] = "auto",
+    config: ConfigFile = None,
 ) -> None:
     """List the cameras of this machine; opens none unless asked to."""
     from tfpose_rt.io.camera_list import list_cameras

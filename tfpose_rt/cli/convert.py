@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tfpose_rt.cli.options import INPUT, OUTPUT, FullPrecision, Overwrite, Quiet
+from tfpose_rt.cli.options import INPUT, OUTPUT, ConfigFile, FullPrecision, Overwrite, Quiet
 
 
 def _option(panel: str, *names: str, help: str) -> Any:
@@ -47,6 +47,7 @@ def convert(
     strict: Strict = False,
     full_precision: FullPrecision = False,
     overwrite: Overwrite = False,
+    config: ConfigFile = None,
     quiet: Quiet = False,
 ) -> None:
     """Turn a recording into other file formats."""

@@ -52,6 +52,15 @@ def read_toml(file: Path) -> dict[str, Any]:
         raise UsageError(f"cannot read --config {file}", why=why, fix=fix) from error
 
 
+def settings(command: Any) -> dict[str, Any]:
+    """What can be set of a command, by the names that people know: those of flags without dashes, and of arguments."""
+    found: dict[str, Any] = {}
+    for param in command.params:
+        flags = [flag for flag in param.opts if flag.startswith("--")] or [param.name]
+        found |= {flag.removeprefix("--").replace("-", "_"): param for flag in flags if param.name != "config"}
+    return found
+
+
 def take_defaults(context: typer.Context, config: Path | None) -> Path | None:
     """Defaults of every option of the command from --config (TOML), and over them from TFPOSE_<OPTION>.
 
@@ -61,7 +70,7 @@ def take_defaults(context: typer.Context, config: Path | None) -> Path | None:
         wrong kind.
     """
     global _context, _places
-    params = {p.name: p for p in context.command.params if p.name and p.name != "config"}
+    params = settings(context.command)
     told: dict[str, Any] = {}
     places: dict[str, Place] = {}
     for key, value in ({} if config is None else read_toml(config)).items():
@@ -70,14 +79,15 @@ def take_defaults(context: typer.Context, config: Path | None) -> Path | None:
             near = difflib.get_close_matches(name, params, 1)
             fix = near[0] if near else "an option of this command, without the dashes"
             raise UsageError(f"{config}: unknown setting {name!r}", why="this command has no such option", fix=fix)
-        told[name], places[name] = value, Place(key, config)
+        told[name], places[str(params[name].name)] = value, Place(key, config)
     for name in params:
         variable = f"TFPOSE_{name.upper()}"
         if (text := os.environ.get(variable)) is not None:
-            told[name], places[name] = text, Place(variable)
+            told[name], places[str(params[name].name)] = text, Place(variable)
     values = {}
-    for name, value in told.items():
-        param = params[name]
+    for setting, value in told.items():
+        param = params[setting]
+        name = str(param.name)
         values[name] = _as_given(value, getattr(param, "multiple", False) or param.nargs == -1)
         try:
             param.process_value(context, values[name])

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tfpose_rt.cli.options import DetectorName, Device, Overwrite, Weights
+from tfpose_rt.cli.options import ConfigFile, DetectorName, Device, Overwrite, Weights
 
 
 def demo(
@@ -19,6 +19,7 @@ def demo(
     detector: DetectorName = "yolo-n",
     device: Device = "auto",
     overwrite: Overwrite = False,
+    config: ConfigFile = None,
 ) -> None:
     """Find the poses in a bundled 5 s clip: overlay video, recording, table and a picture."""
     from tfpose_rt.cli.show import say

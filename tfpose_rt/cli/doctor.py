@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tfpose_rt.cli.options import ConfigFile
 from tfpose_rt.errors import OutputError
 from tfpose_rt.wording import plural
 
@@ -26,6 +27,7 @@ def doctor(
         Path | None,
         typer.Option("--export-report", metavar="FILE", help="Write a report without names, hosts and addresses."),
     ] = None,
+    config: ConfigFile = None,
 ) -> None:
     """Examine this installation; code 1 when something FAILs."""
     if export_report and export_report.exists():

@@ -13,6 +13,7 @@ from tfpose_rt.cli.options import (
     MODEL,
     OUTPUT,
     Conf,
+    ConfigFile,
     DetectorName,
     DetSize,
     Device,
@@ -52,6 +53,7 @@ def evaluate(
     device: Device = "auto",
     engine: Engine = "torch",  # whose figures are comparable with those published
     kernel: Kernel = "auto",
+    config: ConfigFile = None,
 ) -> None:
     """COCO AP, AR, PCK and the calibration of the scores."""
     from tfpose_rt.cli.show import print_table, say

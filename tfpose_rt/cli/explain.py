@@ -12,6 +12,7 @@ from tfpose_rt.cli.options import (
     INPUT,
     OUTPUT,
     Conf,
+    ConfigFile,
     DetectorName,
     DetSize,
     Device,
@@ -45,6 +46,7 @@ def explain(
     device: Device = "auto",
     threads: Threads = 0,
     overwrite: Overwrite = False,
+    config: ConfigFile = None,
     quiet: Quiet = False,
 ) -> None:
     """Show how the model found one person: box, crop, each decoder layer's points and where it looked; moves in px."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tfpose_rt.cli.options import MODEL, OUTPUT, Overwrite, Quiet
+from tfpose_rt.cli.options import MODEL, OUTPUT, ConfigFile, Overwrite, Quiet
 
 
 def export(
@@ -35,6 +35,7 @@ def export(
         typer.Option("--check/--no-check", help="Compare with torch; code 5 if it differs.", rich_help_panel=OUTPUT),
     ] = True,
     overwrite: Overwrite = False,
+    config: ConfigFile = None,
     quiet: Quiet = False,
 ) -> None:
     """Write a model for other runtimes: ONNX, OpenVINO or TorchScript; says how far it is from torch, in px."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tfpose_rt.cli.options import DISPLAY, INPUT, OUTPUT, Overwrite, Quiet
+from tfpose_rt.cli.options import DISPLAY, INPUT, OUTPUT, ConfigFile, Overwrite, Quiet
 
 
 def plot(
@@ -35,6 +35,7 @@ def plot(
         bool, typer.Option("--show", help="In a window; a file too with -o.", rich_help_panel=DISPLAY)
     ] = False,
     overwrite: Overwrite = False,
+    config: ConfigFile = None,
     quiet: Quiet = False,
 ) -> None:
     """Draw a recording: paths, positions, speeds, angles, scores, gaps or timing. Gaps are shaded, never bridged."""
