@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import islice
 
 import pandas as pd
 import pytest
@@ -26,9 +27,9 @@ def program(monkeypatch, capsys, tmp_path):
     return run
 
 
-def _recording(path, **options):
+def _recording(path, frames=7, **options):
     sink = JsonlSink(path, header())
-    for result in results(**options):
+    for result in islice(results(**options), frames):  # the sixth is a gap
         sink.write(result)
     sink.close(SUMMARY)
 
@@ -50,6 +51,13 @@ def test_a_folder_and_a_name_without_suffix_take_the_format_named(program, tmp_p
     assert (tmp_path / "old.csv" / "clip.jsonl").is_file()
     assert (tmp_path / "new" / "clip.csv").is_file()
     assert (tmp_path / "k.csv").read_text() == (tmp_path / "new" / "clip.csv").read_text()
+
+
+@pytest.mark.parametrize(("frames", "told"), [(0, "0 frames"), (1, "1 frame"), (7, "6 frames")])
+def test_frames_are_counted_as_people_do(program, tmp_path, frames, told):
+    _recording(tmp_path / "few.jsonl", frames)
+    code, err = program("convert", "few.jsonl", "-o", "k.csv")
+    assert (code, err) == (0, f"wrote k.csv ({told})\nwrote k.meta.json ({told})\n")
 
 
 @pytest.mark.parametrize(("ids", "missing"), [("7", 7), ("1,7", 7), ("-1", -1), ("0", 0)])

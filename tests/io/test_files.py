@@ -110,6 +110,9 @@ def test_a_part_behind_the_end_is_an_error(tmp_path):
     make(tmp_path / "a.mp4")
     with pytest.raises(InputError, match="24 frames"):
         frames(FileSource(tmp_path / "a.mp4", SourceOptions(start=50.0)))
+    make(tmp_path / "one.mp4", stamps=EVEN[:1])
+    with pytest.raises(InputError, match=r"it has 1 frame, 0\.000 s"):
+        frames(FileSource(tmp_path / "one.mp4", SourceOptions(start=50.0)))
 
 
 def damaged(path, number):

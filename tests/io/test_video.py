@@ -16,6 +16,7 @@ import pytest
 from clips import UNEVEN, make, streams, times
 from known_people import header, poses
 
+from tfpose_rt.config import SourceOptions
 from tfpose_rt.errors import OutputError, UsageError
 from tfpose_rt.io import video as video_module
 from tfpose_rt.io.files import FileSource
@@ -285,11 +286,16 @@ def test_what_cannot_be_is_refused_before_the_run(tmp_path, name, codec):
         VideoSink(tmp_path / name, StreamInfo(kind="camera", name="0", size=(64, 48)), SinkOptions(codec=codec))
 
 
-def test_frames_that_cannot_be_read_back_are_an_output_error(tmp_path, monkeypatch):
-    monkeypatch.setattr("tfpose_rt.io.av_writer.count_frames", lambda path: 23)
+@pytest.mark.parametrize(
+    ("meant", "found", "told"),
+    [(24, 23, "holds 23 frames: 24 were written"), (2, 1, "holds 1 frame: 2 were"), (1, 0, "holds 0 frames: 1 was")],
+)
+def test_frames_that_cannot_be_read_back_are_an_output_error(tmp_path, monkeypatch, meant, found, told):
+    monkeypatch.setattr("tfpose_rt.io.av_writer.count_frames", lambda path: found)
     make(tmp_path / "in.mp4")
-    _, sink = copy(FileSource(tmp_path / "in.mp4"), tmp_path / "o.mp4")
-    with pytest.raises(OutputError, match="holds 23 frames: 24 were written"):
+    source = FileSource(tmp_path / "in.mp4", SourceOptions(frames=(0, meant)))
+    _, sink = copy(source, tmp_path / "o.mp4")
+    with pytest.raises(OutputError, match=told):
         sink.close(EOF)
     assert not (tmp_path / "o.mp4").exists()
     sink.abort()

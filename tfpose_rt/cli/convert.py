@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from tfpose_rt.cli.options import INPUT, OUTPUT, ConfigFile, FullPrecision, Overwrite, Quiet
+from tfpose_rt.wording import plural
 
 
 def _option(panel: str, *names: str, help: str) -> Any:
@@ -81,7 +82,7 @@ def convert(
     for path, count in made:
         for file in finals(path):
             if file.exists():
-                say(f"wrote {file} ({count} frames)")
+                say(f"wrote {file} ({plural(count, 'frame')})")
 
 
 def _numbers(ids: str) -> tuple[int, ...]:

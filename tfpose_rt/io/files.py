@@ -12,6 +12,7 @@ from tfpose_rt.config import SourceOptions
 from tfpose_rt.errors import InputError
 from tfpose_rt.io.times import WORTH, repair
 from tfpose_rt.records import Frame, Gap, Image, Segment, StreamInfo
+from tfpose_rt.wording import plural
 
 if TYPE_CHECKING:
     from tfpose_rt.io.av_reader import Orientation, Picture
@@ -134,7 +135,7 @@ class FileSource:
         if first is None:
             raise InputError(
                 f"no frame of {self.info.name} lies in the part asked for",
-                why=f"it has {index} frames, {last:.3f} s",
+                why=f"it has {plural(index, 'frame')}, {last:.3f} s",
                 fix="another --start, --end or --frames",
             )
 

@@ -15,6 +15,7 @@ import numpy as np
 from tfpose_rt.errors import OutputError, UsageError
 from tfpose_rt.io.parts import FLUSH, PartFile, SinkOptions, into_place, unwritable
 from tfpose_rt.records import Image, Result, StreamInfo
+from tfpose_rt.wording import plural
 
 log = logging.getLogger(__name__)
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
@@ -119,7 +120,8 @@ class VideoSink:
         except OSError as error:
             raise unwritable(self.path, error) from error
         if found != meant:
-            raise OutputError(f"{self.path.name} holds {found} frames", why=f"{meant} were written", fix="a free disk")
+            what, why = f"{self.path.name} holds {plural(found, 'frame')}", f"{plural(meant, 'was', 'were')} written"
+            raise OutputError(what, why=why, fix="a free disk")
         into_place(self._part, self.path, overwrite=self._overwrite)
 
     def abort(self) -> None:
