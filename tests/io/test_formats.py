@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from known_people import SUMMARY, header, results
+from known_people import INFO, SUMMARY, header, results
 from pycocotools.coco import COCO
 
 from tfpose_rt.errors import UsageError
@@ -97,6 +97,23 @@ def test_openpose_names_fields_and_order(tmp_path):
     assert [p["person_id"] for p in frame["people"]] == [[1], [2]]
     empty = json.loads((tmp_path / "clip" / "clip_one_000000000000_keypoints.json").read_text())
     assert empty == {"version": 1.3, "people": []}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "stem"),
+    [
+        ("camera", "Caméra 內建: №1", "Cam_ra______1"),
+        ("url", "rtsp://***@host/Straße 5/вход.sdp?token=***", "____"),
+        ("url", "http://host:8080", "host_8080"),
+        ("file", "Tänzer 踊り.mp4", "Tänzer_踊り"),
+        ("images", "Fotos 写真", "Fotos_写真"),
+    ],
+)
+def test_names_of_cameras_and_addresses_are_plain_and_those_of_files_stay(tmp_path, kind, name, stem):
+    source = header(replace(INFO, kind=kind, name=name))
+    write(OpenPoseSink(tmp_path / "Übung", source))
+    found = {p.name for p in (tmp_path / "Übung").glob("*_keypoints.json")}
+    assert found == {f"{stem}_{i:012d}_keypoints.json" for i in (0, 1, 2, 3, 4, 6)}
 
 
 def points(folder, layout):

@@ -56,7 +56,7 @@ class OpenPoseSink:
         self._options = options = options or SinkOptions()
         self.path, self.files, self.written, self._overwrite = path, [path], 0, overwrite
         self._part = PartFile.part(path)
-        self._stem = safe_name(Path(str(header.get("source", {}).get("name") or path.name)).stem)
+        self._stem = _stem(header.get("source", {}), path)
         known_layout(options.openpose_layout)
         if options.openpose_naming not in ("openpose", "pose2sim"):
             raise UsageError(f"naming {options.openpose_naming!r}", why="unknown", fix="openpose, pose2sim")
@@ -178,6 +178,17 @@ def _points(xy: npt.NDArray[np.float64], scores: npt.NDArray[np.float64], option
     return out
 
 
+def _stem(source: Mapping[str, Any], path: Path) -> str:
+    """What files are called: after their source, whose own words count for less where it is no file."""
+    reduced = plain_name if source.get("kind") in ("camera", "url") else safe_name
+    return reduced(Path(str(source.get("name") or path.name)).stem)
+
+
 def safe_name(name: str) -> str:
-    """A name reduced to letters, digits, dot, dash and underscore; letters of any script stay."""
+    """The user's own name reduced to letters, digits, dot, dash and underscore; letters of any script stay."""
     return re.sub(r"[^\w.-]", "_", name) or "poses"
+
+
+def plain_name(name: str) -> str:
+    """A name that a camera or an address brings, reduced to A-Z, a-z, 0-9, dot, dash and underscore."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", name) or "poses"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any, Literal
 
 from tfpose_rt.draw import DrawStyle, draw
+from tfpose_rt.io.openpose import plain_name
 from tfpose_rt.io.parts import Sink, SinkOptions, closing_order, made
 from tfpose_rt.io.sinks import check_outputs, open_sink
 from tfpose_rt.io.video import constant_rate
@@ -162,7 +162,7 @@ def bare(style: DrawStyle) -> DrawStyle:
 
 def new_path(folder: Path, word: str, suffix: str) -> Path:
     """A name that is free in `folder`, with its other files (`_clean`, `.jsonl`, `.part`): word_UTC, word_UTC_2, ..."""
-    stamp = f"{re.sub(r'[^A-Za-z0-9._-]', '_', word)}_{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    stamp = f"{plain_name(word)}_{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     number = 1
     while True:
         stem = stamp if number == 1 else f"{stamp}_{number}"
