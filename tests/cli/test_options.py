@@ -271,6 +271,17 @@ def test_a_recipe_is_told_where_it_is_wrong(complaint, tmp_path):
     assert "no such file" in complaint("train", "set", "--config", "none.toml")
 
 
+@pytest.mark.parametrize("frame", ["", "@3"])
+@pytest.mark.parametrize(("live", "told"), [
+    ("0", "0"), ("-", "-"), ("camera:C920", "camera:C920"), ("rtsp://me:hunter2@host/a?key=hunter2", "rtsp://***@"),
+])  # fmt: skip
+def test_what_is_live_cannot_be_explained_and_keeps_its_password(complaint, live, told, frame):
+    error = complaint("explain", *(["--", live + frame] if live == "-" else [live + frame]))
+    assert error.startswith(told)
+    assert error.endswith(" has no frames to go back to: it is live; try: a file")
+    assert "hunter2" not in error
+
+
 def test_what_cannot_be_explained(complaint, tmp_path):
     for name in ("x.jsonl", "x.csv.part", "clip.mp4", "x@abc"):
         (tmp_path / name).touch()

@@ -77,17 +77,21 @@ def explain(
 
 
 def check_source(spec: str) -> None:
-    """Refuse what has no picture to explain; addresses and cameras are judged where they are read.
+    """Refuse what has no picture to explain, and show no password of it.
 
-    Raises: UsageError: a recording, or a frame that is no number. InputError: there is no such file.
+    Raises: UsageError: a camera, an address, a recording, a frame that is no number. InputError: there is no such file.
     """
     from tfpose_rt.errors import InputError, UsageError
     from tfpose_rt.io.sinks import SINKS
+    from tfpose_rt.io.urls import mask
 
     name, at, frame = spec.rpartition("@")
-    path = Path(spec if Path(spec).exists() or not at else name)
-    if "://" in spec or str(path) == "-" or str(path).isdecimal() or str(path).startswith(("camera:", "synthetic")):
+    word = spec if Path(spec).exists() or not at else name
+    path = Path(word)
+    if word.startswith("synthetic"):
         return
+    if "://" in spec or word == "-" or word.isdecimal() or word.startswith("camera:"):
+        raise UsageError(f"{mask(spec)} has no frames to go back to", why="it is live", fix="a file")
     if not path.exists():
         raise InputError(f"no file {path}", why="nothing has that name", fix="the path of an image, or VIDEO@FRAME")
     suffix = path.with_suffix("").suffix if path.suffix == ".part" else path.suffix
