@@ -121,7 +121,8 @@ def test_cupy_comes_only_with_its_extra_one_for_each_cuda():
     assert [need for need in project["dependencies"] if "cupy" in need] == []
     extras = {name: [n for n in needs if "cupy" in n] for name, needs in project["optional-dependencies"].items()}
     wheels = {name: needs[0].split(">")[0] for name, needs in extras.items() if needs}
-    assert wheels == {"cuda": "cupy-cuda13x", "cuda12": "cupy-cuda12x"}
+    assert wheels == {"cuda12": "cupy-cuda12x", "cuda13": "cupy-cuda13x"}
+    assert project["optional-dependencies"]["cuda"] == ["tfpose-rt[cuda13]"]
 
 
 def test_cupy_is_imported_in_a_function_of_one_file_and_not_at_all_on_a_processor(monkeypatch):
