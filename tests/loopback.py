@@ -7,7 +7,7 @@ import itertools
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,7 +17,8 @@ import av
 import cv2
 import numpy as np
 
-from tfpose_rt.io.synthetic import pattern
+from tfpose_rt.io.synthetic import number_of, pattern
+from tfpose_rt.records import Image
 
 _JPEGS: dict[tuple[int, tuple[int, int]], bytes] = {}
 
@@ -28,6 +29,21 @@ def jpeg(number: int, size: tuple[int, int]) -> bytes:
     if key not in _JPEGS:
         _JPEGS[key] = cv2.imencode(".jpg", pattern(key[0], size), [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
     return _JPEGS[key]
+
+
+def made_up(images: Sequence[Image], sent: Iterable[int]) -> list[int]:
+    """Places of pictures that were not sent so: of no number that was, not newer, or unlike the one of their number.
+
+    The number of a black picture is 0, and the first one sent is 0, too: numbers alone do not tell.
+    """
+    known, newest, found = set(sent), -1, []
+    for place, image in enumerate(images):
+        number = number_of(image)
+        truth = pattern(number, (image.shape[1], image.shape[0])).astype(int)
+        if number not in known or number <= newest or np.abs(image.astype(int) - truth).mean() > 6:  # JPEG: 2 or 3
+            found.append(place)
+        newest = number
+    return found
 
 
 def free_port(kind: int = socket.SOCK_STREAM) -> int:

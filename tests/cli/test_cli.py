@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
+from fake_estimator import FakeEstimator
 from program import run_program
 
 from tfpose_rt import cli
+from tfpose_rt.io.sources import open_source
 
 ROOT = Path(__file__).parents[2]
 HEAVY = {"torch", "torchvision", "cv2", "numpy", "scipy", "ultralytics", "av", "polars", "safetensors", "matplotlib"}
@@ -197,15 +199,24 @@ def test_what_nobody_foresaw_is_one_line_too(
 def test_what_nobody_foresaw_in_one_of_several_files_is_shown_by_vv(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    """The other file is complete, and without -vv a line says what kind of error it was."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("tfpose_rt.tools.batch.open_source", broken)
-    code, _, err = call(capsys, monkeypatch, "video", "synthetic:64x48@25", "-o", "a.jsonl")
-    assert code == 1
-    assert "Traceback" not in err
-    code, _, err = call(capsys, monkeypatch, "video", "synthetic:64x48@25", "-o", "a.jsonl", "-vv")
-    assert code == 1
-    assert "in broken" in err
-    assert CANARY not in err
+    monkeypatch.setattr("tfpose_rt.estimator.PoseEstimator", FakeEstimator)
+    monkeypatch.setattr("tfpose_rt.cli.watch.estimator_rows", lambda _: {})
+    monkeypatch.setattr(
+        "tfpose_rt.tools.batch.open_source",
+        lambda spec, *more: broken() if "64x48" in spec else open_source(spec, *more),
+    )
+    for more in ([], ["-vv"]):
+        words = ["synthetic:64x48@25", "synthetic:144x96@25", "--end", "0.2", "-o", "out", "-y", *more]
+        code, out, err = call(capsys, monkeypatch, "video", *words)
+        assert (code, out) == (1, "")
+        assert "error: synthetic:64x48@25 failed: KeyError: " in err
+        assert "rtsp://***@cam.local/x" in err
+        assert "1 of 2 files complete" in err
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["synthetic_144x96_25.jsonl"]
+        assert ("Traceback" in err, "in broken" in err) == (bool(more), bool(more))
+        assert CANARY not in err
 
 
 STAMPED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (DEBUG|INFO|WARNING|ERROR) +\S")

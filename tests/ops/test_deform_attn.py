@@ -48,8 +48,20 @@ def test_cpu_gradients_equal_the_oracle(case):
         def backward(self, grad, value, offsets, logits, ref, shapes, needs, deterministic):
             return cpu_gather.backward(grad, value, offsets, logits, ref, shapes, needs)
 
-    if case.batch and case.queries:
-        assert kernel_checks.check_backward(Cpu(), case) == []
+    assert kernel_checks.check_backward(Cpu(), case) == []
+
+
+@pytest.mark.parametrize("needs", [(True, True, True, True), (False, True, True, False)])
+@pytest.mark.parametrize("empty", [{"batch": 0}, {"queries": 0}], ids=["no crop", "no query"])
+def test_without_crops_or_queries_there_is_nothing_and_every_gradient_is_zero(empty, needs):
+    x = make(Case(**empty))
+    out = OPERATOR(*x.tensors, x.shapes)
+    assert out.shape == x.grad.shape
+    assert not out.numel()
+    grads = cpu_gather.backward(x.grad, *x.tensors, x.shapes, needs)
+    for given, grad, need in zip(x.tensors, grads, needs, strict=True):
+        assert grad.shape == (given.shape if need else (0,))
+        assert not grad.any()
 
 
 def test_both_ways_of_scattering_values_gradient_agree(monkeypatch):

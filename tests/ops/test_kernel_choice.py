@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tfpose_rt.errors import DeviceError, UsageError
-from tfpose_rt.ops import choice, cupy_kernel
+from tfpose_rt.ops import choice, cupy_kernel, deform_attn
 from tfpose_rt.ops.choice import KernelChoice, kernel_choice, select_kernel
 from tfpose_rt.ops.deform_attn import ms_deform_attn
 
@@ -119,7 +119,20 @@ def test_a_failed_compile_never_becomes_the_slow_path(gpu):
 def test_the_choice_made_is_the_one_that_calls_follow(gpu):
     gpu.setitem(sys.modules, "cupy", cupy_of(13020))
     gpu.setattr(choice, "_wanted", "auto")
-    assert choice.fused_selected(GPU)
-    assert select_kernel("torch", GPU).name == "torch"
-    assert not choice.fused_selected(GPU)
-    assert callable(ms_deform_attn)
+    for path in ("reference", "_cuda_forward", "OPERATOR"):
+        gpu.setattr(deform_attn, path, lambda *_, path=path: path)
+
+    def taken():
+        """Without and with gradients, for what looks like a tensor on the GPU."""
+        still, learns = (types.SimpleNamespace(device=GPU, requires_grad=learns) for learns in (False, True))
+        return [ms_deform_attn(still, still, still, still, ()), ms_deform_attn(still, learns, still, still, ())]
+
+    fused = ["_cuda_forward", "OPERATOR"]
+    assert taken() == fused  # before anything was chosen
+    for kernel, name, expected in (
+        ("torch", "torch", ["reference"] * 2), ("auto", "cuda fused", fused), ("torch", "torch", ["reference"] * 2),
+        ("fused", "cuda fused", fused),
+    ):  # fmt: skip
+        assert select_kernel(kernel, GPU).name == name
+        assert taken() == expected
+        assert taken() == expected  # remembered

@@ -49,7 +49,8 @@ def test_a_recording_becomes_every_format(tmp_path, name):
     before = source.read_bytes()
     out = tmp_path / f"out{ENDINGS[name]}"
     assert convert(source, [(out, name)]) == [(out, 6)]
-    assert out.exists() or name == "trc"
+    files = [tmp_path / f"out_px_person{who}.trc" for who in (1, 2)] if name == "trc" else [out]
+    assert [file.exists() for file in files] == [True] * len(files)
     assert source.read_bytes() == before
     assert not [p for p in tmp_path.iterdir() if p.suffix in (".part", ".new")]
 
@@ -85,19 +86,27 @@ def test_the_numbers_of_a_video_saved_beside_stay_as_they_are(tmp_path):
 
 
 @settings(deadline=None, max_examples=15)
-@given(people=st.lists(st.lists(st.integers(0, 9), unique=True, max_size=4), min_size=1, max_size=8))
-def test_any_recording_survives_csv_and_parquet(tmp_path_factory, people):
+@given(
+    people=st.lists(st.lists(st.integers(0, 9), unique=True, max_size=4), min_size=1, max_size=8), track=st.booleans()
+)
+def test_any_recording_survives_csv_and_parquet(tmp_path_factory, people, track):
     folder = tmp_path_factory.mktemp("round")
-    items = [Result(frame=i, pts=i / 25, poses=poses(ids, i, i / 25), seq=i) for i, ids in enumerate(people)]
+    items = [
+        Result(frame=i, pts=i / 25, poses=poses(ids, i, i / 25, track=track), seq=i) for i, ids in enumerate(people)
+    ]
     source = recording(folder / "clip.jsonl", items)
     convert(source, [(folder / "a.csv", "csv"), (folder / "b.parquet", "parquet")])
     for name in ("a.csv", "b.parquet"):
         back = list(open_poses(folder / name).results)
         assert [r.frame for r in back] == list(range(len(people)))
-        for one, two in zip(items, back, strict=True):
-            np.testing.assert_array_equal(one.poses.xy, two.poses.xy)
-            np.testing.assert_array_equal(one.poses.scores, two.poses.scores)
-            assert two.poses.ids is None or two.poses.ids.tolist() == one.poses.ids.tolist()
+        assert [r.pts for r in back] == pytest.approx([r.pts for r in items], abs=1e-6)
+        for ids, one, two in zip(people, items, back, strict=True):
+            for field in ("xy", "scores", "boxes", "box_scores"):
+                np.testing.assert_array_equal(getattr(one.poses, field), getattr(two.poses, field), field)
+            if track:
+                assert two.poses.ids.tolist() == ids
+            elif ids:
+                assert two.poses.ids is None
 
 
 def test_an_unfinished_recording_is_read_and_said_to_be_cut(tmp_path, caplog):
