@@ -202,7 +202,6 @@ def test_what_nobody_foresaw_in_one_of_several_files_is_shown_by_vv(
     """The other file is complete, and without -vv a line says what kind of error it was."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("tfpose_rt.estimator.PoseEstimator", FakeEstimator)
-    monkeypatch.setattr("tfpose_rt.cli.watch.estimator_rows", lambda _: {})
     monkeypatch.setattr(
         "tfpose_rt.tools.batch.open_source",
         lambda spec, *more: broken() if "64x48" in spec else open_source(spec, *more),

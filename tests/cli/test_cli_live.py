@@ -243,8 +243,6 @@ def test_ctrl_c_ends_with_what_was_seen(tmp_path: Path, monkeypatch: pytest.Monk
     calls: list[Any] = []
 
     class Interrupting(FakeEstimator):
-        device_reason = kernel_reason = "a stand-in"
-
         def poses(self, *args: Any) -> Any:
             calls.append(args)
             if len(calls) == 8:

@@ -45,11 +45,7 @@ def test_the_figures_name_their_machine():
 @pytest.fixture
 def bench(monkeypatch, capsys):
     """`tfpose-rt bench` with an estimator that does nothing: exit code, stdout, stderr."""
-
-    class Reasoned(FakeEstimator):
-        device_reason = kernel_reason = "a stand-in"
-
-    monkeypatch.setattr("tfpose_rt.estimator.PoseEstimator", Reasoned)
+    monkeypatch.setattr("tfpose_rt.estimator.PoseEstimator", FakeEstimator)
 
     def run(*words):
         return run_program(monkeypatch, capsys, "bench", *words)
