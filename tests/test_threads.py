@@ -67,3 +67,45 @@ def test_the_import_alone_would_have_changed_it(tmp_path: Path) -> None:
     quiet = os.environ | {"YOLO_OFFLINE": "1", "YOLO_VERBOSE": "0", "YOLO_CONFIG_DIR": str(tmp_path)}
     answer = subprocess.run([sys.executable, "-c", script], env=quiet, capture_output=True, text=True, check=True)
     assert answer.stdout.split() == ["1", "torch_save"]
+
+
+SPEED = """
+import json, sys, time
+if {guest!r}:
+    from tfpose_rt.detect import PersonDetector  # before anything else, which is when it could do most harm
+    PersonDetector()
+    assert "ultralytics.nn.tasks" in sys.modules
+import torch
+draw = torch.Generator().manual_seed(0)
+matrix, picture, kernel = (torch.rand(shape, generator=draw) for shape in ((640, 640), (4, 32, 96, 96), (32, 32, 3, 3)))
+best = {{}}
+with torch.inference_mode():
+    for _ in range(30):
+        for name, work in (("matmul", lambda: matrix @ matrix), ("conv", lambda: torch.conv2d(picture, kernel))):
+            began = time.perf_counter()
+            work()
+            best[name] = min(best.get(name, 1e9), time.perf_counter() - began)
+print(json.dumps(best))
+"""
+
+
+def seconds(guest: bool) -> dict[str, float]:
+    """The best times of a matrix product and a convolution in a new process, s."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("YOLO_", "ULTRALYTICS_", "OMP_", "MKL_"))}
+    answer = subprocess.run(
+        [sys.executable, "-c", SPEED.format(guest=guest)], env=kept, capture_output=True, text=True, check=True,
+        timeout=120,
+    )  # fmt: skip
+    return json.loads(answer.stdout)
+
+
+@pytest.mark.slow
+def test_a_program_that_imports_this_one_computes_as_fast_as_before() -> None:
+    """Half the threads would take twice as long; three attempts, so that a busy machine does not decide."""
+    told = []
+    while len(told) < 3:
+        alone, beside = seconds(guest=False), seconds(guest=True)
+        told.append({name: round(beside[name] / alone[name], 2) for name in alone})
+        if max(told[-1].values()) < 1.5:
+            return
+    pytest.fail(f"times as long with the import: {told}")
