@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,6 +26,9 @@ from tfpose_rt.cli.options import (
     require_folder,
 )
 from tfpose_rt.wording import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def evaluate(
@@ -63,7 +66,7 @@ def evaluate(
     require_folder(data)
     data = data.absolute()  # which has a name even if it is here
     check_outputs([path for path in (dump, plot) if path is not None], overwrite)
-    from tfpose_rt.training.exam import examine
+    from tfpose_rt.training.exam import APART, examine
 
     run = RunConfig(
         weights=weights, detector=detector, det_size=det_size, conf=conf, iou=iou, device=device, engine=engine,
@@ -82,8 +85,15 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps({**report.facts, **figures, "reliability": report.reliability_rows()}))
     else:
-        print_table(report.facts)
+        print_table({**report.facts, APART: _apart(report.facts[APART])})
         print_table({k: f"{v:.3f}" if "calibration" in k else f"{v:.1f}" for k, v in figures.items()})
     if min_ap is not None and figures.get("AP", 0.0) < min_ap:
         say(f"AP {figures.get('AP', 0.0):.1f} is under --min-ap {min_ap}")
         raise typer.Exit(1)
+
+
+def _apart(told: Mapping[str, Any]) -> str:
+    """How far apart the two kernels are, or why that is not known, in words."""
+    if told["px"] is None:
+        return f"not measured: {told['why']}"
+    return f"at most {told['px']:.2g} px and {told['score']:.2g} of a score apart on {plural(told['crops'], 'crop')}"

@@ -31,6 +31,7 @@ from tfpose_rt.training.evaluate import (
 )
 from tfpose_rt.training.validate import Answers, answer, crop_figures, distances
 
+APART = "fused vs torch"  # the fact that tells how far apart the two kernels are
 TORSO = ("left_shoulder", "right_hip")  # PCK@0.2 measures against this distance
 
 
@@ -89,7 +90,7 @@ def examine(
     device, _ = choose_device(run.device)
     model, engine = open_model(path, run.engine, device)
     kernel = select_kernel(run.kernel, device).name if engine == "torch" else f"{engine}'s own"
-    facts = {
+    facts: dict[str, Any] = {
         "model": path.stem, "sha256": assets.sha256(path)[:12], "data": folder.name, "boxes": boxes, "flip": flip,
         "engine": engine, "kernel": kernel,
     }  # fmt: skip
@@ -104,7 +105,7 @@ def examine(
     graph = reliability(said.scores[labelled], right[labelled])
     figures["calibration error"] = graph.error
     figures |= coverage(said, samples, labelled)
-    facts["people"] = len(samples)
+    facts |= {"people": len(samples), APART: kernels_apart(model, samples[:batch], run.kernel, device)}
     if truth is None:  # every crop is a picture of its own
         return Exam(facts, figures, graph)
     labels = json.loads(truth.read_text(encoding="utf-8"))
@@ -120,6 +121,35 @@ def examine(
         results = list(detected(folder, labels, boxes, dataclasses.replace(run, engine=engine), model, flip, batch))
     ap = coco_ap(labels, results)
     return Exam(facts, {**ap, **{k: v for k, v in figures.items() if not k.startswith("AP")}}, graph, results)
+
+
+def kernels_apart(model: Any, samples: Sequence[Sample], kernel: str, device: torch.device) -> dict[str, Any]:
+    """How far apart the fused kernel's and plain torch's answers to one batch are.
+
+    Args:
+        model: on its device.
+        samples: the batch.
+        kernel: what runs all the rest: auto, fused or torch; it is chosen again at the end.
+        device: the model's.
+    Returns: `px`, the farthest that a joint is away, px of the picture; `score`, the most that a score differs;
+        `crops`, how many there were. Where the fused kernel cannot run, px and score are None, and `why` says why.
+    """
+    from tfpose_rt.ops.choice import FUSED, kernel_choice, select_kernel
+
+    choice = kernel_choice("auto", device)
+    if choice.name != FUSED:
+        return {"px": None, "score": None, "crops": 0, "why": choice.reason}
+    said = []
+    try:
+        for each in ("fused", "torch"):
+            select_kernel(each, device)
+            said.append(answer(model, samples, batch=len(samples)))
+    finally:
+        select_kernel(kernel, device)
+    fused, plain = said
+    apart = float(np.linalg.norm(fused.xy - plain.xy, axis=-1).max())
+    score = float(np.abs(fused.scores - plain.scores).max())
+    return {"px": round(apart, 6), "score": round(score, 6), "crops": len(samples)}
 
 
 class Elsewhere(nn.Module):
