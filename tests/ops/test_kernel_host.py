@@ -59,6 +59,17 @@ def test_a_gradient_that_is_not_finite_poisons_the_fixed_point_sum(kernel):
     assert grad_value.isnan().all()
 
 
+def test_a_gradient_that_is_not_aligned_counts_all_the_same(kernel):
+    """Dense, but one number into a larger tensor, as autograd hands out the gradient of a concatenation."""
+    x = make(CASES[1])
+    moved = torch.cat((x.grad.new_zeros(1), x.grad.flatten()))[1:].view_as(x.grad)
+    assert moved.is_contiguous()
+    assert moved.data_ptr() % 16
+    given = (*x.tensors, x.shapes, (True, True, True, True), True)
+    for got, expected in zip(kernel.backward(moved, *given), kernel.backward(x.grad, *given), strict=True):
+        assert torch.equal(got, expected)
+
+
 @pytest.mark.parametrize("blocks", [1, 2, 5, 11])
 @pytest.mark.parametrize("threads", [32, 96, 1024])
 def test_every_unit_is_done_once_whatever_the_launch(kernel, launcher, blocks, threads):

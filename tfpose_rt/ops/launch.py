@@ -76,13 +76,15 @@ class Kernel:
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Gradients of value, offsets, logits and ref; an empty tensor for a value or ref that `needs` leaves out.
 
-        grad is (B, Q, M * D) of value's dtype and is made dense here. `deterministic` sums value's gradient in fixed
+        grad is (B, Q, M * D) of value's dtype and is made dense and aligned here. `deterministic` sums value's gradient in fixed
         point, the same in every run; otherwise the order of atomic additions decides its last bits.
         """
         problem = plans.check(value, offsets, logits, ref, shapes)
         if not problem.batch or not problem.queries:
             return empty_grads(value, offsets, logits, ref, needs)
         grad = grad.to(value.dtype).contiguous()
+        if grad.data_ptr() & 15:  # a dense view of a larger tensor; the kernel loads 16 bytes at a time
+            grad = grad.clone()
         mode = SKIP if not needs[0] else FIXED if deterministic else FLOAT
         key = (mode, bool(needs[3]), *_key(value, offsets, logits, ref, shapes, "auto"))
         tensors = (value, offsets, logits, ref)
