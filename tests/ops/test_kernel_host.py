@@ -59,6 +59,14 @@ def test_a_gradient_that_is_not_finite_poisons_the_fixed_point_sum(kernel):
     assert grad_value.isnan().all()
 
 
+def test_a_weight_that_is_not_a_number_poisons_the_fixed_point_sum(kernel):
+    x = make(CASES[1])
+    x.logits[0, 1, 0, 0] = torch.nan
+    grad_value, _, grad_logits, _ = kernel.backward(x.grad, *x.tensors, x.shapes, (True, True, True, True), True)
+    assert grad_logits[0, 1, 0].isnan().all()
+    assert grad_value.isnan().all()
+
+
 def test_a_gradient_that_is_not_aligned_counts_all_the_same(kernel):
     """Dense, but one number into a larger tensor, as autograd hands out the gradient of a concatenation."""
     x = make(CASES[1])

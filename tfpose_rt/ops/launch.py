@@ -76,8 +76,9 @@ class Kernel:
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Gradients of value, offsets, logits and ref; an empty tensor for a value or ref that `needs` leaves out.
 
-        grad is (B, Q, M * D) of value's dtype and is made dense and aligned here. `deterministic` sums value's gradient in fixed
-        point, the same in every run; otherwise the order of atomic additions decides its last bits.
+        grad is (B, Q, M * D) of value's dtype and is made dense and aligned here. `deterministic` sums value's gradient
+        in fixed point, the same in every run; otherwise the order of atomic additions decides its last bits. Where an
+        incoming gradient or a weight is not finite, all of that sum is NaN.
         """
         problem = plans.check(value, offsets, logits, ref, shapes)
         if not problem.batch or not problem.queries:
@@ -102,6 +103,8 @@ class Kernel:
         plans.check_pointers(*inputs, problem)
         outputs = tuple(t.data_ptr() for t in (scratch, grad_offsets, grad_logits, grad_ref))
         self.launcher.launch(plan, (*inputs, 0, grad.data_ptr(), *outputs, amax.data_ptr()), value.device)
+        if mode == FIXED:  # NaN becomes a whole number in fixed point; weights that are NaN show in grad_logits
+            amax = torch.where(grad_logits.isfinite().all(), amax, torch.nan)
         return _value_grad(scratch, amax, problem, mode), grad_offsets, grad_logits, _ref_grad(grad_ref, ref)
 
     def _keep(self, key: Any, plan: Plan) -> Plan:
