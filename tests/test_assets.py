@@ -40,7 +40,8 @@ def test_what_ships_is_whole_and_complete() -> None:
         assert entry.path.stat().st_size == entry.size
         assert "unknown" not in (entry.licence, entry.origin, entry.trained_on)
         assert entry.figures
-    listed = {name for entry in shipped for name in (entry.file, entry.architecture) if name} | {"manifest.toml"}
+    listed = {name for entry in shipped for name in (entry.file, entry.architecture, entry.bounds) if name}
+    listed.add("manifest.toml")
     assert listed == {p.name for p in (assets.ROOT / "weights").iterdir() if p.suffix != ".md"}
 
 

@@ -198,6 +198,14 @@ def test_eval_gives_the_same_answers_and_says_whose_they_are(cache: Path, pack: 
     np.testing.assert_allclose(said[1].errors, said[0].errors, atol=0.01)
 
 
+def bundled(first: int) -> list[Any]:
+    """Every thirtieth frame of the bundled clip, from that one on."""
+    source = open_source(str(DEMO_CLIP), RunConfig().source)
+    images = [item.image for item in source if isinstance(item, Frame) and item.index % 30 == first]
+    source.close()
+    return images
+
+
 @pytest.fixture(scope="module")
 def pair() -> tuple[PoseEstimator, PoseEstimator]:
     made = [PoseEstimator(device="cpu", engine=name, full_precision=True) for name in ("openvino", "torch")]
@@ -208,9 +216,7 @@ def pair() -> tuple[PoseEstimator, PoseEstimator]:
 def test_the_bundled_clip_gives_the_same_people(pair: tuple[PoseEstimator, PoseEstimator]) -> None:
     fast, plain = pair
     assert (fast.engine, plain.engine) == ("openvino", "torch")
-    source = open_source(str(DEMO_CLIP), fast.run.source)
-    images = [item.image for item in source if isinstance(item, Frame) and item.index % 30 == 0]
-    source.close()
+    images = bundled(0)
     images.append(np.ascontiguousarray(np.rot90(images[0])))  # a portrait input
     people = [fast.detect([image])[0] for image in images]
     expected = [plain.detect([image])[0] for image in images]
@@ -265,3 +271,42 @@ def test_a_wrong_engine_is_one_line(
         cli.main()
     assert ended.value.code == 2
     assert "--engine onnx: unknown; try: --engine auto, torch or openvino" in capsys.readouterr().err
+
+
+@needs_openvino
+def test_eight_bits_find_the_same_people_nearly_there(pair: tuple[PoseEstimator, PoseEstimator]) -> None:
+    plain, rounded = pair[0], PoseEstimator(device="cpu", precision="int8", full_precision=True)
+    assert (rounded.precision, rounded.engine) == ("int8", "openvino")
+    images = bundled(15)
+    expected = [plain.detect([image])[0] for image in images]
+    for image, want in zip(images, expected, strict=True):
+        got = rounded.detect([image])[0]
+        for box in want.boxes[want.scores > 0.5]:
+            assert np.abs(got.boxes - box).max(1).min() < 12  # px of 960
+    near, there = (np.concatenate([p.xy for p in model.poses(images, expected)]) for model in (rounded, plain))
+    sure = np.concatenate([p.scores for p in plain.poses(images, expected)]) > 0.8
+    apart = np.linalg.norm(near - there, axis=-1)[sure]
+    assert len(apart) > 50
+    assert 0.01 < np.median(apart) < 2  # px: it is another computation, and a close one
+    assert np.quantile(apart, 0.95) < 8
+
+
+@needs_openvino
+def test_both_precisions_of_the_same_weights_are_kept(cache: Path) -> None:
+    for bounds in (None, {"conv": (0.0, 1.0)}, None, {"conv": (0.0, 1.0)}):
+        engine.compile_network(Small, "a" * 64, size=(32, 24), threads=1, bounds=bounds)
+    assert len(list(cache.iterdir())) == 2
+    engine.compile_network(Small, "a" * 64, size=(32, 24), threads=1, bounds={"conv": (0.0, 2.0)})
+    assert len(list(cache.iterdir())) == 2  # other bounds, another network in the place of the older one
+
+
+def test_eight_bits_are_openvinos_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DeviceError, match="--precision int8 cannot be used: torch emulates it, slowly"):
+        engine.choose_engine("torch", "cpu", "int8")
+    with pytest.raises(DeviceError, match="the networks run on cuda; try: --device cpu"):
+        engine.choose_engine("auto", "cuda", "int8")
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(DeviceError) as caught:
+        engine.choose_engine("auto", "cpu", "int8")  # nothing else can do it: no silent float32
+    assert caught.value.fix == 'pip install "tfpose-rt[openvino]"'
+    assert caught.value.exit_code == 6

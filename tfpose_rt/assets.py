@@ -40,6 +40,8 @@ class Entry:
         size: of that file, bytes.
         architecture: name of a detector's architecture file, "" for poses.
         architecture_sha256: of the architecture file.
+        bounds: name of the file that int8 needs, "" where there is none.
+        bounds_sha256: of that file.
         licence: SPDX, or "unknown".
         origin: who made it, and where it comes from.
         trained_on: the data.
@@ -56,6 +58,8 @@ class Entry:
     aliases: tuple[str, ...] = ()
     architecture: str = ""
     architecture_sha256: str = ""
+    bounds: str = ""
+    bounds_sha256: str = ""
     licence: str = "unknown"
     origin: str = "unknown"
     trained_on: str = "unknown"
@@ -169,8 +173,8 @@ def resolve(name: str | Path) -> Path:
 def verify(entry: Entry) -> str:
     """What is wrong with the files of an entry; "" when nothing is."""
     checks = [(entry.path, entry.sha256)]
-    if entry.architecture:
-        checks.append((entry.path.with_name(entry.architecture), entry.architecture_sha256))
+    beside = ((entry.architecture, entry.architecture_sha256), (entry.bounds, entry.bounds_sha256))
+    checks += [(entry.path.with_name(name), expected) for name, expected in beside if name]
     for path, expected in checks:
         if not path.is_file():
             return f"{path.name} is not there"
@@ -229,7 +233,7 @@ def remove(name: str) -> Entry:
         raise UsageError(
             f"{entry.name} ships with the program", why="only the store is yours to change", fix="weights list"
         )
-    for file in filter(None, (entry.file, entry.architecture)):
+    for file in filter(None, (entry.file, entry.architecture, entry.bounds)):
         (folder / file).unlink(missing_ok=True)  # a link goes, what it points to stays
     _write_manifest([other for other in read_manifest(folder) if other.name != entry.name])
     return entry
@@ -265,7 +269,7 @@ def fetch(url: str, expected: str, *, progress: Callable[[int], None] = lambda _
 
 
 def download(entry: Entry, *, progress: Callable[[int], None] = lambda _: None) -> Path:
-    """Fetch the file of an entry into the store; its architecture, if any, is copied from beside its manifest.
+    """Fetch the file of an entry into the store; its smaller files, if any, are copied from beside its manifest.
 
     Raises: WeightsError: as `fetch`, or the entry has no address. OutputError: the store cannot be written.
     """
@@ -277,8 +281,8 @@ def download(entry: Entry, *, progress: Callable[[int], None] = lambda _: None) 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write(folder / entry.file, content)
-        if entry.architecture:
-            _write(folder / entry.architecture, (entry.folder / entry.architecture).read_bytes())
+        for name in filter(None, (entry.architecture, entry.bounds)):
+            _write(folder / name, (entry.folder / name).read_bytes())
     except OSError as error:
         raise OutputError(f"cannot write {folder}", why=str(error.strerror or error), fix="--store FOLDER") from error
     return folder / entry.file

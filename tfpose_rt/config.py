@@ -11,6 +11,8 @@ from typing import Any, Self
 
 from tfpose_rt.errors import UsageError
 
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")  # of the networks; beside "auto"
+
 
 class Config:
     """What every configuration can do: be read from plain values, and be written back."""
@@ -144,7 +146,7 @@ class RunConfig(Config):
     device: str = "auto"
     engine: str = "auto"  # auto | torch | openvino
     kernel: str = "auto"  # auto | fused | torch
-    precision: str = "auto"  # auto | fp32 | fp16 | bf16
+    precision: str = "auto"  # auto | fp32 | fp16 | bf16 | int8
     det_size: int = 640
     conf: float = 0.25
     iou: float = 0.7
@@ -181,7 +183,7 @@ class RunConfig(Config):
             ("threads", self.threads >= 0, "0 = all cores", "2"),
             ("background", self.background in ("frame", "black", "blur-people"), "unknown",
              "frame, black or blur-people"),
-            ("precision", self.precision in ("auto", "fp32", "fp16", "bf16"), "unknown", "auto, fp32, fp16 or bf16"),
+            ("precision", self.precision in ("auto", *PRECISIONS), "unknown", "auto, fp32, fp16, bf16 or int8"),
             ("det_size", self.det_size >= 32 and self.det_size % 32 == 0, "not a multiple of 32", "640"),
             ("engine", self.engine in ("auto", "torch", "openvino"), "unknown", "auto, torch or openvino"),
             ("kernel", self.kernel in ("auto", "fused", "torch"), "unknown", "auto, fused or torch"),

@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from tfpose_rt import assets
+from tfpose_rt.config import PRECISIONS
 from tfpose_rt.errors import UsageError, WeightsError
 from tfpose_rt.records import BoxFrom, Detections, Image, frozen
 
@@ -33,7 +34,6 @@ GREY = 114
 MAX_BOXES = 300  # kept after suppression
 MIN_SIDE = 1.0  # px; a box that is thinner holds nobody, and no crop can be cut from it
 EXAMPLE = (640, 320)  # px, W and H that OpenVINO's network is made with; it takes others, so one serves every det_size
-PRECISIONS = ("fp32", "fp16", "bf16")
 
 
 class Detector(Protocol):
@@ -112,7 +112,7 @@ class PersonDetector:
         conf: least person score, 0..1.
         iou: boxes that overlap a better one by more are dropped.
         device: where the network runs.
-        precision: "fp32", "fp16" or "bf16"; scores and boxes are always decoded in float32.
+        precision: "fp32", "fp16", "bf16" or, by OpenVINO, "int8"; scores and boxes are always decoded in float32.
         engine: "torch", or "openvino" on the CPU.
         threads: of OpenVINO; 0 = as many as torch uses.
     Raises:
@@ -144,19 +144,22 @@ class PersonDetector:
             raise UsageError(f"--conf {conf} --iou {iou}", why="both lie in 0..1", fix="--conf 0.25 --iou 0.7")
         if precision not in PRECISIONS:
             raise UsageError(f"--precision {precision}", why="unknown", fix=", ".join(PRECISIONS))
+        if precision == "int8" and engine != "openvino":
+            raise UsageError("--precision int8", why=f"{engine} has none", fix="--engine openvino")
         path = assets.resolve(weights)
         self.name, self.sha256 = path.stem, assets.sha256(path)
         self.det_size, self.conf, self.iou = det_size, conf, iou
         self.device = torch.device(device)
-        self.dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
+        self.dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(precision, torch.float32)
         self._path = path
         self._compiled: Network | None = None
         if engine == "openvino":
             from tfpose_rt.engine import compile_network
+            from tfpose_rt.model.quantise import bounds_for
 
             self._compiled = compile_network(
                 lambda: load_network(path), self.sha256, size=EXAMPLE, any_size=True, precision=precision,
-                threads=threads,
+                threads=threads, bounds=bounds_for(path, precision),
             )  # fmt: skip
         else:
             _ = self.network  # errors now

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from tfpose_rt.config import RunConfig
+from tfpose_rt.config import PRECISIONS, RunConfig
 from tfpose_rt.errors import DeviceError, UsageError, WeightsError
 from tfpose_rt.records import BoxFrom, Detections, Float, Image, Poses, frozen
 from tfpose_rt.skeleton import FLIP, NAMES
@@ -70,7 +70,7 @@ class PoseEstimator:
         self.kernel, self.kernel_reason = choice.name, choice.reason
         if self.engine == "openvino":
             self.kernel_reason = "OpenVINO's own sampling"
-        self._dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[self.precision]
+        self._dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(self.precision, torch.float32)
         self._net = self._net.to(self.device, memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]
         self.detector = {"name": self._detector.name, "sha256": self._detector.sha256}
         self.score_kind = "calibrated" if metadata.get("calibrated") else "raw"
@@ -87,7 +87,7 @@ class PoseEstimator:
         except RuntimeError as error:
             if choice.name == "torch":
                 raise
-            if self.run.engine == "openvino":
+            if self.run.engine == "openvino" or self.precision == "int8":  # which torch only emulates
                 raise refused(error) from error
             choice = EngineChoice("torch", f"auto: {error}")
             self._open_with(choice.name, weights)
@@ -96,6 +96,7 @@ class PoseEstimator:
     def _open_with(self, engine: str, weights: Path) -> None:
         from tfpose_rt.detect import open_detector
         from tfpose_rt.engine import Network, compile_network
+        from tfpose_rt.model.quantise import bounds_for
         from tfpose_rt.model.weights import load_model
 
         run = self.run
@@ -107,7 +108,7 @@ class PoseEstimator:
         if engine == "openvino":
             self._compiled = compile_network(
                 lambda: load_model(weights)[0], self.model["sha256"], size=self.crop_size, precision=self.precision,
-                threads=run.threads,
+                threads=run.threads, bounds=bounds_for(weights, self.precision),
             )  # fmt: skip
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
@@ -273,15 +274,18 @@ def choose_device(asked: str) -> tuple[Any, str]:
             raise DeviceError(f"--device {asked} cannot be used", why=why, fix="--device cpu, or tfpose-rt doctor")
     if kind == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("--device mps cannot be used", why="torch finds no Apple GPU", fix="--device cpu")
-    return torch.device(asked), "asked for"
+    try:
+        return torch.device(asked), "asked for"
+    except RuntimeError as error:
+        raise UsageError(f"--device {asked}", why="no such device", fix="auto, cpu, cuda, cuda:N or mps") from error
 
 
 def choose_precision(asked: str, device: str) -> str:
     """The precision on a device; auto is fp32 on the CPU and fp16 on a GPU."""
     if asked == "auto":
         return "fp16" if device == "cuda" else "fp32"
-    if asked not in ("fp32", "fp16", "bf16"):
-        raise UsageError(f"--precision {asked}", why="no such precision", fix="auto, fp32, fp16 or bf16")
+    if asked not in PRECISIONS:
+        raise UsageError(f"--precision {asked}", why="no such precision", fix=f"auto, {', '.join(PRECISIONS)}")
     if asked == "fp16" and device == "cpu":
         raise DeviceError(
             "--precision fp16 on the CPU", why="it is slower than fp32 there", fix="--precision fp32 or bf16"

@@ -21,6 +21,7 @@ from tfpose_rt.cli.options import (
     Iou,
     Kernel,
     Overwrite,
+    Precision,
     Weights,
     _option,
     require_folder,
@@ -55,6 +56,7 @@ def evaluate(
     iou: Iou = 0.7,
     device: Device = "auto",
     engine: Engine = "torch",  # whose figures are comparable with those published
+    precision: Precision = "auto",
     kernel: Kernel = "auto",
     config: ConfigFile = None,
 ) -> None:
@@ -70,7 +72,7 @@ def evaluate(
 
     run = RunConfig(
         weights=weights, detector=detector, det_size=det_size, conf=conf, iou=iou, device=device, engine=engine,
-        kernel=kernel,
+        precision=precision, kernel=kernel,
     )  # fmt: skip
     report = examine(data, run, ann=ann, boxes=boxes, batch=batch, flip=flip_test, limit=limit, held_out=held_out)
     if dump is not None:

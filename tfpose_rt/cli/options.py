@@ -30,7 +30,7 @@ DetectorName = Annotated[
 Device = Annotated[str, _option(MODEL, "--device", "-d", help="auto, cpu, cuda, cuda:N or mps.")]
 Engine = Annotated[str, _option(MODEL, "--engine", help="auto, torch, or openvino (CPU): what runs the networks.")]
 Kernel = Annotated[str, _option(MODEL, "--kernel", help="auto, fused (CUDA) or torch.")]
-Precision = Annotated[str, _option(MODEL, "--precision", help="auto, fp32, fp16 or bf16.")]
+Precision = Annotated[str, _option(MODEL, "--precision", help="auto, fp32, fp16, bf16, or int8 (OpenVINO).")]
 DetSize = Annotated[int, _option(MODEL, "--det-size", help="Long side of the detector's input, px.")]
 Conf = Annotated[float, _option(MODEL, "--conf", help="Least score of a person.")]
 Iou = Annotated[float, _option(MODEL, "--iou", help="Boxes that overlap a better one by more are dropped.")]

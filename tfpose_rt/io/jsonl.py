@@ -48,7 +48,7 @@ def build_header(
         engine: torch | openvino: what ran the networks.
         engine_reason: why.
         kernel: fused | torch.
-        precision: fp32 | fp16 | bf16.
+        precision: fp32 | fp16 | bf16 | int8.
         score_kind: calibrated | raw | none.
         error_kind: calibrated (half of the joints lie within) | raw | none.
         args: what the user asked for, secrets already masked.

@@ -51,13 +51,15 @@ def add(path: Path, name: str = "", *, replace: bool = False) -> Entry:
 
     Args:
         path: poses of this program (.safetensors), a detector (.safetensors with its .json beside it), or a .pt of
-            ultralytics, which is converted.
+            ultralytics, which is converted. Bounds of int8 that lie beside it come along.
         name: what to call it; the file's stem when empty.
         replace: whether an entry of that name may be replaced.
     Raises:
         WeightsError: none of the three.
         UsageError, OutputError: as `assets.keep`.
     """
+    from tfpose_rt.model.quantise import bounds_file
+
     path = assets.resolve(path)
     name = name or path.stem
     licence, origin = "unknown", f"added from {path.name}"
@@ -76,7 +78,10 @@ def add(path: Path, name: str = "", *, replace: bool = False) -> Entry:
             why=f"neither poses of this program nor a detector with {beside.name} beside it",
             fix="the .pt file of a detector, or what `tfpose-rt train` wrote",
         )
-    files = {f"{name}.safetensors": weights} | ({f"{name}.json": architecture} if architecture else {})
+    found = bounds_file(path)
+    bounds = found.read_bytes() if found.is_file() else b""
+    whole = {f"{name}.safetensors": weights, f"{name}.json": architecture, f"{name}.int8.json": bounds}
+    files = {file: content for file, content in whole.items() if content}
     entry = Entry(
         name=name,
         kind="detector" if architecture else "pose",
@@ -85,6 +90,8 @@ def add(path: Path, name: str = "", *, replace: bool = False) -> Entry:
         size=len(weights),
         architecture=f"{name}.json" if architecture else "",
         architecture_sha256=hashlib.sha256(architecture).hexdigest() if architecture else "",
+        bounds=f"{name}.int8.json" if bounds else "",
+        bounds_sha256=hashlib.sha256(bounds).hexdigest() if bounds else "",
         licence=licence,
         origin=origin,
     )

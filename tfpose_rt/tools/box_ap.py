@@ -26,6 +26,7 @@ def box_ap(
     *,
     det_size: int = 640,
     precision: str = "fp32",
+    engine: str = "torch",
     limit: int = 0,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> dict[str, Any]:
@@ -35,7 +36,8 @@ def box_ap(
         folder: a data set as told above.
         detector: name or path.
         det_size: long side of its input, px.
-        precision: "fp32", "fp16" or "bf16".
+        precision: "fp32", "fp16", "bf16", or "int8" with OpenVINO.
+        engine: "torch" or "openvino".
         limit: the first so many images only; 0 = all.
         progress: told after each image.
     Returns: ap, ap50, ap75, ar100 (0..100), images, ms an image, detector, det_size, sha256.
@@ -50,7 +52,7 @@ def box_ap(
         raise InputError(
             f"no data set in {folder}", why="annotations.json is not there", fix="a folder in COCO's layout"
         )
-    person = PersonDetector(detector, det_size=det_size, conf=CONF, precision=precision)
+    person = PersonDetector(detector, det_size=det_size, conf=CONF, precision=precision, engine=engine)
     truth = json.loads(labels.read_text(encoding="utf-8"))
     images = sorted(truth["images"], key=lambda image: image["id"])[: limit or None]
     answers: list[dict[str, Any]] = []
@@ -74,7 +76,8 @@ def box_ap(
     return {
         "ap": figures["AP"], "ap50": figures["AP50"], "ap75": figures["AP75"], "ar100": figures["AR"],
         "images": len(images), "ms": 1e3 * seconds / max(len(images), 1),
-        "detector": person.name, "det_size": det_size, "precision": precision, "sha256": person.sha256,
+        "detector": person.name, "det_size": det_size, "precision": precision, "engine": engine,
+        "sha256": person.sha256,
     }  # fmt: skip
 
 
@@ -86,10 +89,16 @@ def main() -> None:
     parser.add_argument("--detector", default="yolo-n")
     parser.add_argument("--det-size", type=int, default=640)
     parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--engine", choices=("torch", "openvino"), default="torch")
     parser.add_argument("--limit", type=int, default=0)
     given = parser.parse_args()
     figures = box_ap(
-        given.folder, given.detector, det_size=given.det_size, precision=given.precision, limit=given.limit
+        given.folder,
+        given.detector,
+        det_size=given.det_size,
+        precision=given.precision,
+        engine=given.engine,
+        limit=given.limit,
     )
     sys.stdout.write(json.dumps(figures) + "\n")
 

@@ -18,6 +18,7 @@ from tfpose_rt import assets, skeleton
 from tfpose_rt.config import RunConfig
 from tfpose_rt.engine import Network, choose_engine, compile_network, refused
 from tfpose_rt.errors import InputError, UsageError
+from tfpose_rt.model.quantise import bounds_for
 from tfpose_rt.model.tfpose import TFPose
 from tfpose_rt.model.weights import load_model
 from tfpose_rt.training.data import Sample, decode, find_labels, image_home, is_validation, load
@@ -68,7 +69,7 @@ def examine(
 
     Args:
         folder: COCO images with labels, or a training pack.
-        run: weights, device, engine, kernel; detector settings for boxes = "detector".
+        run: weights, device, engine, precision (auto = fp32), kernel; detector settings for boxes = "detector".
         ann: the label file, where it is not in the folder.
         boxes: "gt", "detector", or the path of a COCO results file with `bbox` and `score`.
         batch: crops per forward pass.
@@ -88,11 +89,12 @@ def examine(
         raise UsageError(f"--boxes {boxes} on a training pack", why="it holds crops, not pictures", fix="--boxes gt")
     path = assets.resolve(run.weights)
     device, _ = choose_device(run.device)
-    model, engine = open_model(path, run.engine, device)
+    precision = "fp32" if run.precision == "auto" else run.precision
+    model, engine = open_model(path, run.engine, device, precision)
     kernel = select_kernel(run.kernel, device).name if engine == "torch" else f"{engine}'s own"
     facts: dict[str, Any] = {
         "model": path.stem, "sha256": assets.sha256(path)[:12], "data": folder.name, "boxes": boxes, "flip": flip,
-        "engine": engine, "kernel": kernel,
+        "engine": engine, "precision": precision, "kernel": kernel,
     }  # fmt: skip
     samples = [s for s in load(folder, ann) if not held_out or is_validation(s.image)]
     if limit is not None:
@@ -118,7 +120,8 @@ def examine(
     if boxes == "gt":
         results = as_results(said, [image_ids[s.image] for s in samples], said.people())
     else:
-        results = list(detected(folder, labels, boxes, dataclasses.replace(run, engine=engine), model, flip, batch))
+        told = dataclasses.replace(run, engine=engine, precision=precision)
+        results = list(detected(folder, labels, boxes, told, model, flip, batch))
     ap = coco_ap(labels, results)
     return Exam(facts, {**ap, **{k: v for k, v in figures.items() if not k.startswith("AP")}}, graph, results)
 
@@ -165,18 +168,23 @@ class Elsewhere(nn.Module):
         return tuple(torch.from_numpy(answer) for answer in self._network(pictures.numpy()))
 
 
-def open_model(path: Path, engine: str, device: torch.device) -> tuple[Any, str]:
-    """A model in float32 on a device, and the name of the engine that runs it.
+def open_model(path: Path, engine: str, device: torch.device, precision: str = "fp32") -> tuple[Any, str]:
+    """A model on a device, and the name of the engine that runs it; torch runs it in float32 alone.
 
     Raises: DeviceError: openvino was asked for and cannot be used.
     """
-    model, choice = load_model(path)[0].to(device), choose_engine(engine, device.type, "fp32")
+    model, choice = load_model(path)[0].to(device), choose_engine(engine, device.type, precision)
+    if choice.name == "torch" and precision != "fp32":
+        raise UsageError(f"--precision {precision}", why="torch is examined in fp32", fix="--engine openvino")
     if choice.name == "torch":
         return model, choice.name
     try:
-        network = compile_network(lambda: load_model(path)[0], assets.sha256(path), size=model.config.size)
+        network = compile_network(
+            lambda: load_model(path)[0], assets.sha256(path), size=model.config.size, precision=precision,
+            bounds=bounds_for(path, precision),
+        )  # fmt: skip
     except RuntimeError as error:
-        if engine == "openvino":
+        if engine == "openvino" or precision != "fp32":
             raise refused(error) from error
         return model, "torch"
     return Elsewhere(model, network), choice.name
@@ -247,8 +255,9 @@ def detected(
         device = next(model.parameters()).device
         try:
             finder = open_detector(
-                run.detector, det_size=run.det_size, conf=run.conf, iou=run.iou, device=device, engine=run.engine
-            )
+                run.detector, det_size=run.det_size, conf=run.conf, iou=run.iou, device=device, engine=run.engine,
+                precision=run.precision,
+            )  # fmt: skip
         except RuntimeError as error:
             if run.engine == "torch":
                 raise

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from tfpose_rt import skeleton
+from tfpose_rt.config import ModelConfig
 from tfpose_rt.crop import apply, crop_matrix, fit_box, invert, scale_of, warp
 from tfpose_rt.model.mirror import join_mirrored
 from tfpose_rt.model.tfpose import TFPose
@@ -43,6 +44,15 @@ class Answers:
         return Answers(self.xy[rows], self.scores[rows], self.errors[rows], self.boxes[rows])
 
 
+def cut(
+    samples: Sequence[Sample], boxes: npt.NDArray[np.float32], config: ModelConfig
+) -> tuple[torch.Tensor, npt.NDArray[np.float64]]:
+    """Crops as they are in use, around boxes (N, 4): (N, 3, H, W) RGB in [0, 1] and (N, 2, 3), picture to crop."""
+    matrices = crop_matrix(fit_box(boxes, config.size, config.enlarge), config.size)
+    crops = np.stack([warp(s.read(), m, config.size)[..., ::-1] for s, m in zip(samples, matrices, strict=True)])
+    return torch.from_numpy(crops).permute(0, 3, 1, 2).float().div_(255), matrices
+
+
 @torch.no_grad()
 def answer(
     model: TFPose,
@@ -61,17 +71,14 @@ def answer(
         batch: crops per forward pass.
         flip: join with the mirrored crop's answer (`model.mirror`).
     """
-    size = model.config.size
     device = next(model.parameters()).device
     whole = np.stack([s.box for s in samples]) if boxes is None else boxes
     xy, scores, errors = [], [], []
     for first in range(0, len(samples), batch):
-        chunk = samples[first : first + batch]
-        matrices = crop_matrix(fit_box(whole[first : first + batch], size, model.config.enlarge), size)
-        crops = np.stack([warp(s.read(), m, size)[..., ::-1] for s, m in zip(chunk, matrices, strict=True)])
-        images = torch.from_numpy(crops).to(device).permute(0, 3, 1, 2).float().div_(255)
+        images, matrices = cut(samples[first : first + batch], whole[first : first + batch], model.config)
+        images = images.to(device)
         points, score, error = (t.float().cpu().numpy() for t in forward(model, images, flip))
-        xy.append(apply(invert(matrices), points * size - 0.5))
+        xy.append(apply(invert(matrices), points * model.config.size - 0.5))
         scores.append(score)
         errors.append(error / scale_of(matrices)[:, None])
     stacked = (np.concatenate(parts).astype(np.float32) for parts in (xy, scores, errors, [whole]))
