@@ -6,10 +6,10 @@ import torch
 
 from tfpose_rt.errors import DeviceError, UsageError
 from tfpose_rt.ops import choice, cupy_kernel, deform_attn
-from tfpose_rt.ops.choice import KernelChoice, kernel_choice, select_kernel
+from tfpose_rt.ops.choice import KernelChoice, fused_selected, kernel_choice, select_kernel
 from tfpose_rt.ops.deform_attn import ms_deform_attn
 
-CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
+CPU, GPU, OTHER = torch.device("cpu"), torch.device("cuda", 0), torch.device("cuda", 1)
 
 
 @pytest.fixture
@@ -17,12 +17,13 @@ def gpu(monkeypatch):
     """A machine with a GPU and torch for CUDA 13, as far as the choice looks."""
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(choice, "_chosen", {})
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Test GPU")
     cupy_kernel._cupy_obstacle.cache_clear()
     yield monkeypatch
     cupy_kernel._cupy_obstacle.cache_clear()
-    choice._chosen.clear()
 
 
 def cupy_of(version):
@@ -118,7 +119,6 @@ def test_a_failed_compile_never_becomes_the_slow_path(gpu):
 
 def test_the_choice_made_is_the_one_that_calls_follow(gpu):
     gpu.setitem(sys.modules, "cupy", cupy_of(13020))
-    gpu.setattr(choice, "_wanted", "auto")
     for path in ("reference", "_cuda_forward", "OPERATOR"):
         gpu.setattr(deform_attn, path, lambda *_, path=path: path)
 
@@ -136,3 +136,14 @@ def test_the_choice_made_is_the_one_that_calls_follow(gpu):
         assert select_kernel(kernel, GPU).name == name
         assert taken() == expected
         assert taken() == expected  # remembered
+
+
+def test_a_choice_holds_for_its_device_alone(gpu):
+    gpu.setitem(sys.modules, "cupy", cupy_of(13020))
+    select_kernel("torch", GPU)
+    select_kernel("auto", CPU)
+    assert not fused_selected(GPU)
+    assert fused_selected(OTHER)  # nothing was chosen there: auto
+    select_kernel("torch", OTHER)
+    select_kernel("fused", torch.device("cuda"))  # the current one, which tensors call cuda:0
+    assert (fused_selected(GPU), fused_selected(OTHER)) == (True, False)

@@ -20,8 +20,7 @@ class KernelChoice:
     reason: str
 
 
-_wanted = "auto"
-_chosen: dict[torch.device, bool] = {}
+_chosen: dict[torch.device, bool] = {}  # whether calls on a device run the fused kernel
 
 
 def kernel_choice(kernel: str, device: torch.device) -> KernelChoice:
@@ -51,17 +50,20 @@ def kernel_choice(kernel: str, device: torch.device) -> KernelChoice:
 
 
 def select_kernel(kernel: str, device: torch.device) -> KernelChoice:
-    """Make `kernel_choice` and let every later call of `ms_deform_attn` in this process follow it."""
-    global _wanted
+    """Make `kernel_choice` and let every later call of `ms_deform_attn` on this device follow it, and on no other."""
     made = kernel_choice(kernel, device)
-    _wanted = kernel
-    _chosen.clear()
+    _chosen[_numbered(device)] = made.name == FUSED
     return made
 
 
 def fused_selected(device: torch.device) -> bool:
-    """Whether calls on this CUDA device run the fused kernel, by the last `select_kernel` or else by auto."""
+    """Whether calls on this numbered CUDA device run the fused kernel: as last selected for it, or else by auto."""
     chosen = _chosen.get(device)
-    if chosen is None:
-        chosen = _chosen[device] = kernel_choice(_wanted, device).name == FUSED
-    return chosen
+    return select_kernel("auto", device).name == FUSED if chosen is None else chosen
+
+
+def _numbered(device: torch.device) -> torch.device:
+    """The device as tensors on it name it: `cuda` is the current one."""
+    if device == torch.device("cuda") and torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return device
