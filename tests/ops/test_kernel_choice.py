@@ -147,3 +147,19 @@ def test_a_choice_holds_for_its_device_alone(gpu):
     select_kernel("torch", OTHER)
     select_kernel("fused", torch.device("cuda"))  # the current one, which tensors call cuda:0
     assert (fused_selected(GPU), fused_selected(OTHER)) == (True, False)
+
+
+def test_choosing_while_compiling_leaves_one_graph(monkeypatch):
+    """CuPy cannot be traced, and need not be: what was chosen is a constant of the graph."""
+
+    def untraceable(kernel, device):
+        torch._dynamo.graph_break()  # nothing outside a trace; an error where the whole has to be one graph
+        return KernelChoice("cuda fused", "fits")
+
+    def run(x):
+        return x + 1 if choice.fused_selected(x.device) else x - 1
+
+    monkeypatch.setattr(choice, "kernel_choice", untraceable)
+    monkeypatch.setattr(choice, "_chosen", {})
+    torch._dynamo.reset()
+    assert torch.compile(run, fullgraph=True, backend="eager")(torch.zeros(1)) == 1

@@ -62,6 +62,11 @@ def fused_selected(device: torch.device) -> bool:
     return select_kernel("auto", device).name == FUSED if chosen is None else chosen
 
 
+# Dynamo takes the answer for a constant of the graph and does not trace into CuPy: what
+# torch.compiler.assume_constant_result sets, without its import of Dynamo. A graph keeps the choice it was traced with.
+fused_selected._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
 def _numbered(device: torch.device) -> torch.device:
     """The device as tensors on it name it: `cuda` is the current one."""
     if device == torch.device("cuda") and torch.cuda.is_available():
