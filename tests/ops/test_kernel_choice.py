@@ -4,6 +4,7 @@ import types
 import pytest
 import torch
 
+from tfpose_rt.config import MODELS, ModelConfig
 from tfpose_rt.errors import DeviceError, UsageError
 from tfpose_rt.ops import choice, cupy_kernel, deform_attn
 from tfpose_rt.ops.choice import KernelChoice, fused_selected, kernel_choice, select_kernel
@@ -138,6 +139,33 @@ def test_the_choice_made_is_the_one_that_calls_follow(gpu):
         assert taken() == expected  # remembered
 
 
+@pytest.mark.parametrize(
+    ("sizes", "says"),
+    [
+        ({"heads": 2}, "4, 8 or 16 heads, the model 2"),
+        ({"heads": 6}, "4, 8 or 16 heads, the model 6"),
+        ({"channels": 320}, "channels a head, the model 40"),
+        ({"points": 12}, "32 points a head, the model 3 and 36"),
+    ],
+)
+def test_a_model_of_other_sizes_than_the_kernels_runs_on_plain_torch(gpu, sizes, says):
+    gpu.setitem(sys.modules, "cupy", cupy_of(13020))
+    model = ModelConfig(**sizes)
+    made = select_kernel("auto", GPU, model)
+    assert made.name == "torch"
+    assert made.reason.endswith(says)
+    assert not fused_selected(GPU)
+    with pytest.raises(DeviceError, match=says) as caught:
+        select_kernel("fused", GPU, model)
+    assert (caught.value.exit_code, caught.value.fix) == (6, "--kernel auto")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_shipped_sizes_are_the_kernels(gpu, name):
+    gpu.setitem(sys.modules, "cupy", cupy_of(13020))
+    assert select_kernel("fused", GPU, MODELS[name]).name == "cuda fused"
+
+
 def test_a_choice_holds_for_its_device_alone(gpu):
     gpu.setitem(sys.modules, "cupy", cupy_of(13020))
     select_kernel("torch", GPU)
@@ -152,7 +180,7 @@ def test_a_choice_holds_for_its_device_alone(gpu):
 def test_choosing_while_compiling_leaves_one_graph(monkeypatch):
     """CuPy cannot be traced, and need not be: what was chosen is a constant of the graph."""
 
-    def untraceable(kernel, device):
+    def untraceable(kernel, device, model):
         torch._dynamo.graph_break()  # nothing outside a trace; an error where the whole has to be one graph
         return KernelChoice("cuda fused", "fits")
 

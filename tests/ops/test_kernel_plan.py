@@ -1,10 +1,11 @@
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 import torch
 
 from tfpose_rt.ops.launch import Kernel
-from tfpose_rt.ops.plan import check, check_pointers, fixed_bits
+from tfpose_rt.ops.plan import check, check_pointers, fixed_bits, misfit
 from tfpose_rt.ops.source import kernel_source
 from tfpose_rt.tools.kernel_cases import Case, make
 
@@ -62,6 +63,15 @@ def test_too_many_points_or_too_large_a_crop():
     logits, ref = torch.empty((1, 1, 8, 4), device="meta"), torch.empty((1, 1, 1, 2), device="meta")
     with pytest.raises(ValueError, match="bytes a crop"):
         check(value, query, logits, ref, (side, side))
+
+
+@pytest.mark.parametrize(("heads", "each"), [(2, 24), (4, 8), (6, 32), (8, 40), (8, 64), (16, 16), (8, 80)])
+@pytest.mark.parametrize(("sides", "points"), [((4, 3, 2, 2), 4), ((2, 2) * 3, 12), ((2, 2) * 6, 5), ((2, 2) * 7, 4)])
+def test_a_model_fits_where_its_calls_pass(heads, each, sides, points):
+    x = make(Case(queries=2, heads=heads, channels=each, shapes=sides, points=points))
+    fits = misfit(heads, heads * each, len(sides) // 2, points) is None
+    with nullcontext() if fits else pytest.raises(ValueError, match=r"heads|channels|points"):
+        check(*x.tensors, x.shapes)
 
 
 @pytest.mark.parametrize("argument", [0, 1, 3])

@@ -96,6 +96,29 @@ def fail(argument: str, got: object, expected: object, kind: type[Exception] = V
     raise kind(f"ms_deform_attn: {argument} is {got}, expected {expected}")
 
 
+def misfit(heads: int, channels: int, levels: int, points: int) -> str | None:
+    """Which size of a model the kernel does not have, in words, or None.
+
+    Args:
+        heads: of the attention.
+        channels: of all heads.
+        levels: feature maps.
+        points: sampling points of a head and level.
+    """
+    if heads not in HEADS:
+        return f"the kernel has {_either(HEADS)} heads, the model {heads}"
+    if channels // heads not in CHANNELS:
+        return f"the kernel has {_either(CHANNELS)} channels a head, the model {channels // heads}"
+    if levels > MAX_LEVELS or levels * points > MAX_POINTS:
+        most = f"{MAX_LEVELS} levels and {MAX_POINTS} points a head"
+        return f"the kernel has at most {most}, the model {levels} and {levels * points}"
+    return None
+
+
+def _either(numbers: Sequence[int]) -> str:
+    return f"{', '.join(map(str, numbers[:-1]))} or {numbers[-1]}"
+
+
 def check(value: Tensor, offsets: Tensor, logits: Tensor, ref: Tensor, shapes: Sequence[int]) -> Problem:
     """Check a call against what the kernel takes.
 
