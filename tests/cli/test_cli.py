@@ -16,6 +16,7 @@ import typer
 from fake_estimator import FakeEstimator
 from program import run_program
 
+from tfpose_rt import __main__ as entry
 from tfpose_rt import cli
 from tfpose_rt.io.sources import open_source
 
@@ -310,3 +311,23 @@ def test_stdout_carries_data_only(
     assert "yolo26n at 640, on every frame" in err
     assert np.allclose([record["pts"] for record in records[1:4]], [0, 0.04, 0.08], atol=1e-3)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_an_interrupt_amid_an_import_is_no_error_of_the_program(
+    wrapped: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def load(*_: object, **__: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as came:
+            if wrapped:
+                raise RuntimeError("Error calling __set_name__") from came
+            raise
+
+    monkeypatch.setattr(cli, "app", load)
+    monkeypatch.setattr(sys, "argv", ["tfpose-rt", "doctor"])
+    with pytest.raises(SystemExit) as ended:
+        entry.main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "interrupted\n"

@@ -85,9 +85,20 @@ def main() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(OutputError.exit_code)
     except Exception as error:  # noqa: BLE001 - told in one line; where it happened is for who asks
+        if not isinstance(error, TfposeError) and _interrupted(error):
+            raise KeyboardInterrupt from error
         sys.exit(_told(error))
     finally:
         open_journal(None)
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether a Ctrl-C lies behind an error: one that comes amid an import, say, is wrapped by whoever was importing."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _told(error: Exception) -> int:
