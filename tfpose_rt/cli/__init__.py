@@ -84,7 +84,7 @@ def main() -> None:
         with suppress(OSError):  # whoever read stdout has gone; nothing may complain at interpreter exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(OutputError.exit_code)
-    except Exception as error:  # noqa: BLE001 - told in one line; where it happened is for who asks
+    except Exception as error:  # told in one line; where it happened is for who asks
         if not isinstance(error, TfposeError) and _interrupted(error):
             raise KeyboardInterrupt from error
         sys.exit(_told(error))
@@ -93,7 +93,7 @@ def main() -> None:
 
 
 def _interrupted(error: BaseException | None) -> bool:
-    """Whether a Ctrl-C lies behind an error: one that comes amid an import, say, is wrapped by whoever was importing."""
+    """Whether a Ctrl-C lies behind an error: one that comes amid an import, say, is wrapped by whoever imports."""
     while error is not None:
         if isinstance(error, KeyboardInterrupt):
             return True
