@@ -45,6 +45,23 @@ def test_the_plainest_call_writes_a_recording_and_names_it_last(program, tmp_pat
     assert json.loads(lines[0])["args"] == {}
 
 
+def test_the_recording_and_the_last_lines_name_the_files_that_are_there(program, tmp_path):
+    """Whatever stands first, and a file of a suffix that tells nothing: the people are known only at the end."""
+    clip(tmp_path / "a.mp4", 50)
+    words = ("-o", "k.jsonl", "-o", "k.trc", "-o", "k.csv", "--save-video", "k.mkv")
+    code, _, err = program("video", "a.mp4", *words)
+    assert code == 0
+    there = {p.name for p in tmp_path.iterdir()} - {"a.mp4"}
+    assert {"k_px_person0.trc", "k.meta.json"} < there
+    last = json.loads((tmp_path / "k.jsonl").read_text().splitlines()[-1])
+    assert sorted(last["files"]) == sorted(there)
+    assert json.loads((tmp_path / "k.meta.json").read_text())["summary"]["files"] == last["files"]
+    assert {line for line in err.splitlines() if "wrote" in line} == {f"wrote {name} (50 frames)" for name in there}
+    assert program("convert", "k.jsonl", "-f", "jsonl,trc", "-o", "c")[0] == 0
+    last = json.loads((tmp_path / "c" / "k.jsonl").read_text().splitlines()[-1])
+    assert sorted(last["files"]) == sorted(p.name for p in (tmp_path / "c").iterdir())
+
+
 def test_data_alone_on_stdout(program, tmp_path):
     clip(tmp_path / "a.mp4", 10)
     code, out, _ = program("video", "a.mp4", "-o", "-", "-q")

@@ -60,7 +60,7 @@ def test_two_opencv_packages_fail(wheels: dict[str, str]) -> None:
     ("installed", "cuda", "gpu", "state", "words"),
     [
         ({}, "13.0", False, "pass", ""),
-        ({}, "13.0", True, "warn", "tfpose-rt[cuda]"),
+        ({}, "13.0", True, "warn", "tfpose-rt[cuda13]"),
         ({}, "12.8", True, "warn", "tfpose-rt[cuda12]"),
         ({"cupy-cuda13x": "14.2"}, "13.0", True, "pass", ""),
         ({"cupy-cuda12x": "14.2"}, "13.0", True, "fail", "pip install cupy-cuda13x"),

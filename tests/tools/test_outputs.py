@@ -43,5 +43,7 @@ def test_a_folder_is_made_for_the_run_and_goes_where_nothing_came_of_it(tmp_path
 
 
 def test_a_job_is_called_by_its_source_without_what_is_secret():
+    names = plan(["rtsp://cam/Straße 5", "camera:Gerät", "Straße 5.mp4"], [Path("out")])
+    assert [job.paths[0].stem for job in names] == ["cam_Stra_e_5", "camera_Ger_t", "Straße_5"]
     jobs = plan(["rtsp://me:hunter2@cam/x?token=t0p", "some/clip.mp4"], [Path("out")])
     assert [job.name for job in jobs] == ["rtsp://***@cam/x?token=***", "some/clip.mp4"]

@@ -13,7 +13,7 @@ from tfpose_rt.config import RunConfig
 from tfpose_rt.draw import DrawStyle, draw
 from tfpose_rt.errors import TfposeError
 from tfpose_rt.io.jsonl import header_of_run
-from tfpose_rt.io.parts import PartFile, Sink, SinkOptions
+from tfpose_rt.io.parts import PartFile, Sink, SinkOptions, closing_order, made
 from tfpose_rt.io.sinks import check_outputs, finals, open_sink
 from tfpose_rt.io.sources import open_source
 from tfpose_rt.io.urls import mask_text
@@ -179,18 +179,17 @@ def run_job(job: Job, estimator: Callable[[], Any], run: RunConfig, how: How, wa
             if ended is None:
                 require_frames(stream)
             sinks = sinks or _open_sinks(job, source.info, model, run, how, earlier)
-            record = summary(
-                stream, ended=ended, exit_code=code, files=[path.name for path in job.paths],
-                more_errors=before.stats.errors,
-            ) | {"fps_mean": round(rate, 3)}  # fmt: skip
-            for sink in sinks:
+            record = summary(stream, ended=ended, exit_code=code, more_errors=before.stats.errors)
+            record["fps_mean"] = round(rate, 3)
+            for sink in closing_order(sinks):
+                record["files"] = [file.name for file, _ in made(sinks)]
                 sink.close(record)
+            record["files"] = [file.name for file, _ in made(sinks)]
     except BaseException:
         for sink in sinks:
             sink.abort()
         raise
-    files = tuple((file, sink.written) for sink in sinks for file in finals(sink.path) if file.exists())
-    return Outcome(job=job, summary=record, files=files, totals=dict(stream.stats.totals), fresh=fresh)
+    return Outcome(job=job, summary=record, files=tuple(made(sinks)), totals=dict(stream.stats.totals), fresh=fresh)
 
 
 def signal_code(interrupt: KeyboardInterrupt) -> int:

@@ -126,7 +126,7 @@ def _cupy() -> Iterable[Check]:
         yield Check("cupy", "fail", ", ".join(found), f"pip uninstall all of them, then pip install {wanted}")
     elif not found:
         gpu = torch.cuda.is_available()
-        fix = f"pip install 'tfpose-rt[{'cuda' if major == '13' else 'cuda' + major}]'"
+        fix = f"pip install 'tfpose-rt[cuda{major}]'"
         yield Check("cupy", "warn" if gpu else "pass", "not installed; the torch path is used", fix if gpu else "")
     elif major and not found[0].startswith((wanted, "cupy==")):
         fix = f"pip uninstall {found[0].split('==')[0]}, then pip install {wanted}"

@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 
 from tfpose_rt.errors import OutputError, UsageError
-from tfpose_rt.io.openpose import LAYOUTS, safe_name
+from tfpose_rt.io.openpose import LAYOUTS, plain_name, safe_name
 from tfpose_rt.io.parts import SinkOptions
 from tfpose_rt.io.sinks import SINKS, VIDEO_SUFFIXES, format_of
 from tfpose_rt.io.urls import mask
@@ -190,6 +190,8 @@ def _stem(source: str) -> str:
     if source == "-":
         return "stdin"
     if "://" in source:
-        return safe_name(source.split("://", 1)[1].split("@")[-1].split("?")[0].strip("/"))
+        return plain_name(source.split("://", 1)[1].split("@")[-1].split("?")[0].strip("/"))
+    if source.startswith("camera:"):
+        return plain_name(source)
     name = Path(source).absolute()
     return safe_name(name.name if name.is_dir() else name.stem.strip("*") or name.parent.name)

@@ -15,7 +15,7 @@ from tfpose_rt.errors import InputError, PartialError, UsageError
 from tfpose_rt.io.files import check_readable
 from tfpose_rt.io.jsonl import Recording
 from tfpose_rt.io.parquet import read_parquet
-from tfpose_rt.io.parts import PartFile, into_place
+from tfpose_rt.io.parts import PartFile, closing_order, into_place, made
 from tfpose_rt.io.sinks import FORMATS, Sink, SinkOptions, check_outputs, in_the_way
 from tfpose_rt.io.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from tfpose_rt.io.table_rows import read_csv
@@ -23,6 +23,7 @@ from tfpose_rt.io.tables import meta_path
 from tfpose_rt.io.trc import person_paths
 from tfpose_rt.records import Result
 from tfpose_rt.stats import Stats, cut_short
+from tfpose_rt.wording import plural
 
 log = logging.getLogger(__name__)
 WEIGHTS = (".safetensors", ".pt", ".pth", ".onnx")
@@ -102,7 +103,8 @@ def _noting_summary(recording: Recording, source: Source) -> Iterator[Result]:
 
 def tell_cut_short(path: Path, frames: int) -> None:
     """Warn of a recording without a summary."""
-    log.warning("%s was cut short: it has no summary; %d frames are in it", path.name, frames)
+    what = f"{plural(frames, 'frame is', 'frames are')} in it"
+    log.warning("%s was cut short: it has no summary; %s", path.name, what)
 
 
 def convert(
@@ -159,11 +161,11 @@ def _beside(path: Path) -> TemporaryDirectory[str]:
 
 def _move(folder: Path, target: Path, *, overwrite: bool) -> None:
     """Give the files made for `target` their places, and remove those of persons who are no longer in it."""
-    made = [target.with_name(file.name) for file in folder.iterdir()]
-    for final in made:
+    moved = [target.with_name(file.name) for file in folder.iterdir()]
+    for final in moved:
         into_place(folder / final.name, final, overwrite=overwrite)
     if overwrite and target.suffix.lower() == ".trc":
-        for stale in set(person_paths(target)) - set(made):
+        for stale in set(person_paths(target)) - set(moved):
             stale.unlink()
 
 
@@ -191,8 +193,8 @@ def _fill(
         summary = _summary(path, source, counted, strict=strict)
         if ids:
             summary |= {"frames_with_people": counted.with_people, "persons": counted.persons, "ids": len(counted.ids)}
-        for sink in sinks:
-            sink.close(summary | {"files": [p.name for p, _ in outputs]})
+        for sink in closing_order(sinks):
+            sink.close(summary | {"files": [file.name for file, _ in made(sinks)]})
     except BaseException:
         for sink in sinks:
             sink.discard()
