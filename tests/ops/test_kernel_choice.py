@@ -6,9 +6,10 @@ import torch
 
 from tfpose_rt.config import MODELS, ModelConfig
 from tfpose_rt.errors import DeviceError, UsageError
-from tfpose_rt.ops import choice, cupy_kernel, deform_attn
+from tfpose_rt.ops import choice, cupy_kernel, deform_attn, launch
 from tfpose_rt.ops.choice import KernelChoice, fused_selected, kernel_choice, select_kernel
 from tfpose_rt.ops.deform_attn import ms_deform_attn
+from tfpose_rt.tools.kernel_cases import Case, make
 
 CPU, GPU, OTHER = torch.device("cpu"), torch.device("cuda", 0), torch.device("cuda", 1)
 
@@ -116,6 +117,36 @@ def test_a_failed_compile_never_becomes_the_slow_path(gpu):
     assert kernel_choice("auto", GPU).name == "cuda fused"
     with pytest.raises(DeviceError, match="does not compile"):
         cupy_kernel.compile_functions(["forward_a<>"])
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no NVML"), ModuleNotFoundError("pynvml"), OSError("not permitted")])
+def test_a_clock_that_cannot_be_read_is_no_reason_to_fail(gpu, error):
+    def refuse():
+        raise error
+
+    module = cupy_of(13020)
+    module.cuda.nvrtc = types.SimpleNamespace(getVersion=lambda: (13, 2))
+    module.cuda.runtime.driverGetVersion = lambda: 13020
+    gpu.setitem(sys.modules, "cupy", module)
+    gpu.setattr(torch.cuda, "clock_rate", refuse)
+    assert cupy_kernel.versions()["clock MHz"] == f"unknown: {error}"
+
+
+def test_launches_made_ready_go_with_their_plans(gpu):
+    """Thousands of shapes leave no more behind in the launcher than in the kernel's own table."""
+    for module in (launch, cupy_kernel):
+        gpu.setattr(module, "MOST_PLANS", 3)
+    gpu.setattr(torch._C, "_cuda_getCurrentRawStream", lambda index: 0, raising=False)
+    launcher, launched = cupy_kernel.CupyLauncher(), []
+    gpu.setattr(launcher, "sm_count", lambda device: 132)
+    gpu.setattr(launcher, "function", lambda *_: lambda grid, block, args, stream: launched.append(block))
+    made = launch.Kernel(launcher)
+    for queries in range(1, 12):
+        x = make(Case(queries=queries))
+        made.forward(*x.tensors, x.shapes)
+        made.forward(*x.tensors, x.shapes)
+        assert {plan for plan, _ in launcher._local.ready} == set(made._plans.values())
+    assert len(launched) == 22
 
 
 def test_the_choice_made_is_the_one_that_calls_follow(gpu):

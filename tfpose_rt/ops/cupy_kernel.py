@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from tfpose_rt.errors import DeviceError
-from tfpose_rt.ops.launch import Kernel
+from tfpose_rt.ops.launch import MOST_PLANS, Kernel
 from tfpose_rt.ops.plan import PARAMS_BYTES, POINTERS, Plan
 from tfpose_rt.ops.source import kernel_source
 
@@ -110,6 +110,8 @@ class CupyLauncher:
         ready: dict[tuple[Plan, int], _Ready] = self._local.__dict__.setdefault("ready", {})
         entry = ready.get((plan, index))
         if entry is None:
+            if len(ready) >= MOST_PLANS:  # as `Kernel`'s table, or plans that it let go would stay here
+                ready.clear()
             entry = ready[plan, index] = self._prepare(plan, index)
         POINTERS.pack_into(entry.buffer, 0, *pointers)
         raw = torch._C._cuda_getCurrentRawStream(index)
@@ -189,7 +191,7 @@ def versions() -> dict[str, str]:
     }
     try:
         found["clock MHz"] = str(torch.cuda.clock_rate())
-    except (RuntimeError, ModuleNotFoundError) as error:  # it asks nvidia-ml-py, which may be absent
+    except Exception as error:  # nvidia-ml-py may be absent, or raise errors of its own (no permission, MIG)
         found["clock MHz"] = f"unknown: {error}"
     return found
 
