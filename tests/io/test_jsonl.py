@@ -6,18 +6,20 @@ import json
 from importlib.resources import files
 from pathlib import Path
 
+import cv2
 import jsonschema
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfpose_rt.config import RunConfig
+from tfpose_rt.config import RunConfig, SourceOptions
 from tfpose_rt.errors import InputError
 from tfpose_rt.io.jsonl import JsonlSink, Recording, build_header, read_results
 from tfpose_rt.io.parts import PartFile, Resume, SinkOptions
 from tfpose_rt.io.record_json import dumps, poses_of, record_of, result_of
-from tfpose_rt.records import Event, Gap, Poses, Result, Segment, StreamInfo
+from tfpose_rt.io.sources import open_source
+from tfpose_rt.records import Event, Frame, Gap, Poses, Result, Segment, StreamInfo
 
 INFO = StreamInfo(kind="file", name="clip.mp4", size=(640, 480), fps=30.0, frames=3, duration=0.1, codec="h264")
 SUMMARY = {"complete": True, "ended": "eof", "frames": 2, "frames_expected": 3, "frames_with_people": 1, "persons": 1,
@@ -282,3 +284,18 @@ def test_resuming_keeps_frames_up_to_the_one_named_and_goes_on(tmp_path):
     whole = tmp_path / "whole.jsonl"
     written(whole, 5).close(SUMMARY)
     assert resumed == whole.read_text().splitlines()[1:]
+
+
+def test_the_header_names_the_photographs_of_a_folder(tmp_path):
+    names = ["b2.png", "b10.png", "a.jpg"]
+    for name in names:
+        (tmp_path / name).write_bytes(cv2.imencode(Path(name).suffix, np.zeros((8, 6, 3), np.uint8))[1].tobytes())
+    source = open_source(str(tmp_path), SourceOptions(frames=(1, 2)))
+    told = build_header(source.info, RunConfig(), device="cpu")
+    frames = [item.index for item in source if isinstance(item, Frame)]
+    source.close()
+    assert told["source"]["files"] == ["a.jpg", "b2.png", "b10.png"]  # in their natural order
+    assert [told["source"]["files"][i] for i in frames] == ["b2.png"]  # frame 1 stays frame 1
+    jsonschema.validate(told, json.loads(files("tfpose_rt.io").joinpath("recording.schema.json").read_text()))
+    one = open_source(str(tmp_path / "a.jpg"), SourceOptions())
+    assert "files" not in build_header(one.info, RunConfig(), device="cpu")["source"]  # its name says it

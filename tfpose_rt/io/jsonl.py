@@ -54,8 +54,10 @@ def build_header(
         args: what the user asked for, secrets already masked.
         clock_start: ISO time of the first frame (live).
     """
-    source = {"kind": info.kind, "name": info.name, "sha256": info.sha256, "codec": info.codec,
+    source: dict[str, Any] = {"kind": info.kind, "name": info.name, "sha256": info.sha256, "codec": info.codec,
               "container_frames": info.frames, "duration_s": seconds(info.duration)}  # fmt: skip
+    if files := info.detail.get("files"):
+        source["files"] = files  # of a sequence of images: that of frame 812 is files[812]
     found = {"name": "none", "sha256": None} if detector is None else dict(detector)
     smooth = Smoother.parse(run.smooth)
     tracker = {"name": "oks-iou", "buffer_s": run.track_buffer} if run.track else None
