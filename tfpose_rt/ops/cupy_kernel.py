@@ -191,7 +191,7 @@ def versions() -> dict[str, str]:
     }
     try:
         found["clock MHz"] = str(torch.cuda.clock_rate())
-    except Exception as error:  # nvidia-ml-py may be absent, or raise errors of its own (no permission, MIG)
+    except Exception as error:  # noqa: BLE001 - nvidia-ml-py may be absent, or raise its own errors (no permission, MIG)
         found["clock MHz"] = f"unknown: {error}"
     return found
 
