@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from fakes import BlockEstimator, ListSource, picture
 
-from tfpose_rt.config import RunConfig
+from tfpose_rt.config import RunConfig, SourceOptions
 from tfpose_rt.draw import DrawStyle, draw
 from tfpose_rt.errors import InputError
 from tfpose_rt.io.pairs import PairSource
@@ -15,6 +15,19 @@ from tfpose_rt.records import Detections, Event, Gap, Segment
 from tfpose_rt.stats import require_frames, summary
 
 WALK = [picture([(10 + 3 * i, 50)]) for i in range(23)]
+
+
+class Strided(ListSource):
+    """Its items are the frames that --stride and --frames leave of a file, with their numbers and times there."""
+
+    def __init__(self, items, options):
+        super().__init__(items)
+        self.options = options
+
+    def __iter__(self):
+        for frame in super().__iter__():
+            index = self.options.frames[0] + frame.index * self.options.stride
+            yield dataclasses.replace(frame, index=index, pts=index / 30, seq=index)
 
 
 def run(items, **settings):
@@ -66,6 +79,31 @@ def test_the_detector_rests_and_the_boxes_follow_the_keypoints():
     assert {r.poses.ids[0] for r in results} == {0}
     for r in results:
         assert abs(r.poses.xy[0, 0, 0] - (10 + 3 * r.frame)) < 6
+
+
+@pytest.mark.parametrize("stride", [1, 4, 5])
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("every", [4, 5])
+def test_the_detector_looks_at_every_nth_frame_that_is_read_wherever_reading_begins(stride, first, every):
+    options = SourceOptions(frames=(first, first + 20 * stride), stride=stride)
+    estimator = BlockEstimator(RunConfig(det_every=every, source=options))
+    items = [picture([(10 + i, 50)]) for i in range(20)]
+    with Stream(Strided(items, options), estimator) as stream:
+        results = list(stream)
+    assert [r.frame for r in results] == list(range(first, first + 20 * stride, stride))
+    looked = [i for i, r in enumerate(results) if r.poses.box_from[0] == "detector"]
+    assert looked[0] == 0  # there is nobody to follow yet
+    assert 0 < looked[1] <= every
+    assert set(np.diff(looked[1:])) == {every}
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_the_stride_of_a_file_is_not_that_of_frames_that_are_counted_here(live):
+    estimator = BlockEstimator(RunConfig(det_every=4, source=SourceOptions(stride=3, drop=False)))
+    pairs = PairSource((image, i / 30) for i, image in enumerate(WALK[:12]))
+    with Stream(ListSource(WALK[:12], live=True) if live else pairs, estimator) as stream:
+        looked = [r.frame for r in stream if r.poses.box_from[0] == "detector"]
+    assert looked == [0, 4, 8]
 
 
 def test_ids_can_be_switched_off_and_carried_boxes_still_work():

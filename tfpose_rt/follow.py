@@ -26,10 +26,11 @@ class Follower:
     Args:
         run: `track`, `track_buffer`, `det_every`, `sides` and `smooth` apply.
         stills: the frames are photographs, and none says anything of another's left and right.
+        stride: by how much the number of one frame is above that of the frame before.
     """
 
-    def __init__(self, run: RunConfig, *, stills: bool = False) -> None:
-        self.run, self.stills = run, stills
+    def __init__(self, run: RunConfig, *, stills: bool = False, stride: int = 1) -> None:
+        self.run, self.stills, self.stride = run, stills, stride
         self.tracker = Tracker(run.track_buffer) if run.track or run.det_every != 1 else None
         self.sides = SideKeeper() if run.sides == "tracked" and not stills else None
         self.smoother = Smoother.parse(run.smooth)
@@ -87,7 +88,7 @@ class Follower:
         if every == 1 or self.tracker is None or self._last is None or not len(self._last):
             return None
         if every > 1:
-            return None if frame.index % every == 0 else self.tracker.predicted(frame.pts)
+            return None if frame.index // self.stride % every == 0 else self.tracker.predicted(frame.pts)
         unsure = self._last.scores is not None and bool((self._last.scores.mean(1) < LOST_SCORE).any())
         if unsure or frame.pts - self._detected >= AUTO_EVERY:
             return None

@@ -71,7 +71,8 @@ class Stream:
         self.info: StreamInfo = source.info
         self.stats = Stats()
         self.ended = "user"
-        self.follower = Follower(self.run, stills=self.info.kind == "images")
+        stride = 1 if source.live or self.info.kind == "pairs" else self.run.source.stride  # those count what they give
+        self.follower = Follower(self.run, stills=self.info.kind == "images", stride=stride)
         self._after = after
         self.hiding = self.run.background == "blur-people"
         self._paused, self._lock = threading.Event(), threading.Lock()
