@@ -6,10 +6,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tfpose_rt.likeness import added, distinct, joined
 from tfpose_rt.records import Detections, Poses
-from tfpose_rt.track import Tracker
+from tfpose_rt.track import Tracker, best_pairs
 
 # A standing person in a box of width 0.4 and height 1, x right, y down, in COCO order.
 BODY = np.array([
@@ -99,6 +101,29 @@ def test_frames_slower_than_the_buffer_do_not_cost_the_id() -> None:
     for i in range(60):
         assert ids(quick.update(scene([person(300)], i / 30))) == [0]
     assert ids(quick.update(scene([person(300)], 59 / 30 + 1.2))) == [1]
+
+
+@pytest.mark.parametrize(("buffer", "step"), [(0.0, 1 / 30), (0.0, 1.0), (1.0, 40.0)])
+def test_several_people_keep_their_ids_however_short_the_buffer_or_long_the_step(buffer: float, step: float) -> None:
+    tracker = Tracker(buffer)
+    people = [person(150 + 250 * p) for p in range(4)]
+    for i in range(6):
+        tracker._step = step  # such steps have been usual
+        order = [0, 1, 2, 3] if i % 2 == 0 else [2, 0, 3, 1]
+        assert ids(tracker.update(scene([people[p] for p in order], i * step))) == order
+    assert tracker.ids_given == 4
+
+
+@given(seed=st.integers(0, 2**32 - 1), offset=st.sampled_from([0.0, -1.5, -2e4]))
+def test_no_pair_that_is_allowed_is_left_apart_however_little_it_is_worth(seed: int, offset: float) -> None:
+    rng = np.random.default_rng(seed)
+    worth, allowed = rng.random((3, 4)) + offset, rng.random((3, 4)) < 0.5
+    pairs = best_pairs(worth, allowed)
+    rows, columns = {a for a, _ in pairs}, {b for _, b in pairs}
+    assert all(allowed[pair] for pair in pairs)
+    assert len(rows) == len(columns) == len(pairs)
+    assert all(a in rows or b in columns for a, b in np.argwhere(allowed).tolist())
+    assert best_pairs(worth, np.ones((3, 4), np.bool_)) == best_pairs(worth - offset, np.ones((3, 4), np.bool_))
 
 
 def test_one_leaves_and_another_enters_at_the_other_side() -> None:

@@ -259,7 +259,8 @@ class Tracker:
 
 def best_pairs(worth: Array, allowed: Bools) -> list[tuple[int, int]]:
     """The pairing of rows and columns with the greatest total worth; pairs that are not allowed are left out."""
-    chosen = zip(*linear_sum_assignment(np.where(allowed, worth, -1.0), maximize=True), strict=True)
+    gain = np.where(allowed, worth - worth.min(initial=0.0) + 1.0, 0.0)  # any allowed pair is better than none
+    chosen = zip(*linear_sum_assignment(gain, maximize=True), strict=True)
     return [(int(a), int(b)) for a, b in chosen if allowed[a, b]]
 
 
