@@ -106,6 +106,45 @@ def test_the_stride_of_a_file_is_not_that_of_frames_that_are_counted_here(live):
     assert looked == [0, 4, 8]
 
 
+class Noting(BlockEstimator):
+    """Notes the numbers of the pictures that its detector sees; the joints of some have scores of their own."""
+
+    def __init__(self, run, scores):
+        super().__init__(run)
+        self.looked, self.scores = [], scores
+
+    def detect(self, images):
+        self.looked += [int(image[0, 0, 0]) for image in images]
+        return super().detect(images)
+
+    def poses(self, images, people, box_from=None):
+        score = self.scores.get(int(images[0][0, 0, 0]))
+        found = super().poses(images, people, box_from)
+        if score is None:
+            return found
+        return [dataclasses.replace(p, scores=np.vstack([p.scores[:-1], np.full((1, 17), score)])) for p in found]
+
+
+@pytest.mark.parametrize(
+    ("scores", "empty", "looked"),
+    [
+        ({}, (), [0, 8, 16, 24]),  # 8 / 30 s is the first time past a quarter of a second
+        ({3: 0.29}, (), [0, 4, 12, 20]),  # one of the two is unsure: looked for at once
+        ({3: 0.29, 4: 0.29}, (), [0, 4, 5, 13, 21]),
+        ({3: 0.31}, (), [0, 8, 16, 24]),
+        ({}, (0, 1, 2), [0, 1, 2, 3, 11, 19]),  # nobody there
+    ],
+)
+def test_as_needed_means_four_times_a_second_and_at_once_where_a_pose_is_unsure(scores, empty, looked):
+    items = [picture([] if i in empty else [(10 + 3 * i, 50), (200, 150)]) for i in range(26)]
+    for i, image in enumerate(items):
+        image[0, 0] = i
+    estimator = Noting(RunConfig(det_every=0), scores)
+    with Stream(ListSource(items), estimator) as stream:
+        assert len(list(stream)) == 26
+    assert estimator.looked == looked
+
+
 def test_ids_can_be_switched_off_and_carried_boxes_still_work():
     results, estimator, _ = run(WALK, det_every=4, track=False)
     assert all(r.poses.ids is None for r in results)
