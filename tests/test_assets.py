@@ -179,3 +179,15 @@ def test_a_download_is_checked_before_it_is_kept(server: str, store: Path, entry
         assets.fetch("file:///etc/passwd", DIGEST)
     with pytest.raises(WeightsError, match="no address"):
         assets.download(entry)
+
+
+def test_a_name_of_the_other_kind_is_told_where_it_belongs() -> None:
+    with pytest.raises(WeightsError, match="yolo-n is a detector, not a pose model") as caught:
+        assets.resolve("yolo-n", "pose")
+    assert caught.value.fix == "--detector yolo-n"
+    with pytest.raises(WeightsError, match="default is a pose model, not a detector"):
+        assets.resolve("default", "detector")
+    with pytest.raises(WeightsError) as caught:
+        assets.resolve("yolo-x", "detector")
+    assert "tfpose" not in str(caught.value)  # what would not do is not offered
+    assert assets.resolve("yolo-n", "detector") == assets.resolve("yolo-n")

@@ -24,6 +24,7 @@ from tfpose_rt.errors import OutputError, UsageError, WeightsError
 PACKAGED = Path(__file__).parent / "_assets"
 ROOT = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[1]
 SUFFIXES = (".safetensors", ".pt")
+KINDS = {"pose": ("a pose model", "--weights"), "detector": ("a detector", "--detector")}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -147,12 +148,13 @@ def looks_like_path(name: str) -> bool:
     return name.endswith(SUFFIXES) or "/" in name or os.sep in name
 
 
-def resolve(name: str | Path) -> Path:
+def resolve(name: str | Path, kind: str = "") -> Path:
     """The file behind a name or path, absolute, present and, where a manifest speaks of it, intact.
 
     Args:
         name: "default", "yolo-n", ...; or a path to a .safetensors or .pt file.
-    Raises: WeightsError: unknown, absent or altered; `fix` is the command that helps.
+        kind: "pose" or "detector", where a name must be of that kind.
+    Raises: WeightsError: unknown, absent, altered or of another kind; `fix` is the command that helps.
     """
     known = None if isinstance(name, Path) or looks_like_path(name) else _known()
     if known is None or (name not in known and Path(name).is_file()):
@@ -161,7 +163,12 @@ def resolve(name: str | Path) -> Path:
             why = "it is a folder" if path.is_dir() else "not .safetensors or .pt" if path.exists() else "no such file"
             raise WeightsError(f"no weights at {name}", why=why, fix="tfpose-rt weights list")
         return path.resolve()
-    entry = _named(str(name), known)
+    if kind and name in known and known[str(name)].kind != kind:
+        what, flag = KINDS[known[str(name)].kind]
+        raise WeightsError(
+            f"{name} is {what}, not {KINDS[kind][0]}", why="they do different work", fix=f"{flag} {name}"
+        )
+    entry = _named(str(name), {alias: entry for alias, entry in known.items() if not kind or entry.kind == kind})
     if fault := verify(entry):
         fix = f"tfpose-rt weights {'fetch' if entry.url else 'add FILE --yes --name'} {entry.name}"
         if entry.folder == ROOT / "weights" and not entry.url:

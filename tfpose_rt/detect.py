@@ -146,7 +146,7 @@ class PersonDetector:
             raise UsageError(f"--precision {precision}", why="unknown", fix=", ".join(PRECISIONS))
         if precision == "int8" and engine != "openvino":
             raise UsageError("--precision int8", why=f"{engine} has none", fix="--engine openvino")
-        path = assets.resolve(weights)
+        path = assets.resolve(weights, "detector")
         self.name, self.sha256 = path.stem, assets.sha256(path)
         self.det_size, self.conf, self.iou = det_size, conf, iou
         self.device = torch.device(device)

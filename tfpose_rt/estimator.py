@@ -44,7 +44,7 @@ class PoseEstimator:
         Smoother.parse(self.run.smooth)  # says what is wrong with it now, not when a stream begins
         from tfpose_rt import assets
 
-        weights = assets.resolve(self.run.weights)
+        weights = assets.resolve(self.run.weights, "pose")
         self.device, self.device_reason = choose_device(self.run.device)
         self.precision = choose_precision(self.run.precision, self.device.type)
         import torch

@@ -151,7 +151,7 @@ def explain(spec: str, run: RunConfig | None = None, *, person: int = 0) -> Expl
     from tfpose_rt.model.weights import load_model
 
     run = run or RunConfig()
-    weights = assets.resolve(run.weights)
+    weights = assets.resolve(run.weights, "pose")
     frame, name, named = read_frame(spec)
     device, _ = choose_device(run.device)
     detector = open_detector(run.detector, det_size=run.det_size, conf=run.conf, iou=run.iou, device=device)

@@ -88,7 +88,7 @@ def look(
     from tfpose_rt.estimator import choose_device
     from tfpose_rt.model.weights import load_model
 
-    path = assets.resolve(run.weights)
+    path = assets.resolve(run.weights, "pose")
     samples = [s for s in load(folder, ann) if not held_out or is_validation(s.image)]
     if not samples:
         raise InputError(f"no labelled people in {folder.name}", why="the selection is empty", fix="another folder")

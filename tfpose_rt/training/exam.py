@@ -87,7 +87,7 @@ def examine(
     truth = find_labels(folder, ann)
     if truth is None and boxes != "gt":
         raise UsageError(f"--boxes {boxes} on a training pack", why="it holds crops, not pictures", fix="--boxes gt")
-    path = assets.resolve(run.weights)
+    path = assets.resolve(run.weights, "pose")
     device, _ = choose_device(run.device)
     precision = "fp32" if run.precision == "auto" else run.precision
     model, engine = open_model(path, run.engine, device, precision)
