@@ -1,13 +1,17 @@
 import dataclasses
+import json
 import signal
 from statistics import fmean
 
 import pytest
 import torch
+from program import run_program
 
 from tfpose_rt.config import AugmentConfig, ModelConfig, TrainConfig
 from tfpose_rt.errors import TfposeError, UsageError, WeightsError
 from tfpose_rt.model.weights import load_model, read, write
+from tfpose_rt.ops.choice import KernelChoice
+from tfpose_rt.training import loop
 from tfpose_rt.training.checkpoint import Average
 from tfpose_rt.training.data import load
 from tfpose_rt.training.loop import schedule, train
@@ -40,6 +44,30 @@ def test_a_run_leaves_weights_a_log_and_a_state(samples, tmp_path):
     assert len(row.split(",")) == len(header.split(","))
     logged = dict(zip(header.split(","), map(float, row.split(",")), strict=True))
     assert logged["loss"] == pytest.approx(sum(steps[: last.step]) / last.step, abs=1e-4)
+
+
+def test_the_kernel_is_chosen_before_training_and_written_down(samples, tmp_path, monkeypatch):
+    asked = []
+
+    def choose(*given):
+        asked.append(given)
+        return KernelChoice("cuda fused", "it fits")
+
+    monkeypatch.setattr(loop, "select_kernel", choose)
+    train(samples, dataclasses.replace(SMALL, steps=1), tmp_path, device=torch.device("cpu"))
+    assert asked == [("auto", torch.device("cpu"), SMALL.model)]
+    told = json.loads((tmp_path / "run.json").read_text())
+    assert told["kernel"] == {"name": "cuda fused", "reason": "it fits"}
+
+
+def test_the_first_line_says_which_kernel_runs_and_why(pack, tmp_path, monkeypatch, capsys):
+    settings = ('trunk="tiny"', "channels=64", "decoder_layers=1", "size=[64, 96]", "steps=1")
+    words = [word for setting in settings for word in ("--set", setting)]
+    given = ("--device", "cpu", "--workers", "1", "--save-dir", tmp_path / "run")
+    code, _, err = run_program(monkeypatch, capsys, "train", pack, *words, *given)
+    assert code == 0, err
+    first = err.splitlines()[0]
+    assert "on cpu, attention by torch (the model runs on cpu; the fused kernel needs a CUDA GPU)" in first
 
 
 def test_freezing_a_trunk_without_numbered_modules_is_refused(samples, tmp_path):

@@ -77,6 +77,7 @@ def run(
     from tfpose_rt.cli.show import say
     from tfpose_rt.cli.watch import interruptible
     from tfpose_rt.estimator import choose_device
+    from tfpose_rt.ops.choice import kernel_choice
     from tfpose_rt.training.data import load
     from tfpose_rt.training.loop import train as work_through
     from tfpose_rt.training.teach import remember
@@ -88,7 +89,9 @@ def run(
     people = taught(data, ann, teacher, share, recipe, chosen) if teacher else load(data, ann)
     if first:
         what = f"size {recipe.model.name} on a {recipe.model.trunk} trunk"
-        say(f"{plural(len(people), 'person', 'people')}, {what}, on {chosen}; results in {folder}")
+        kernel = kernel_choice("auto", chosen, recipe.model)  # as the loop will choose
+        where = f"on {chosen}, attention by {kernel.name} ({kernel.reason})"
+        say(f"{plural(len(people), 'person', 'people')}, {what}, {where}; results in {folder}")
     with Report(visible=first) as report, interruptible() as interruption:
         try:
             last = work_through(people, recipe, folder, init=init, resume=resume, device=chosen, report=report.update)
@@ -141,6 +144,7 @@ def taught(
     from tfpose_rt import assets
     from tfpose_rt.cli.show import progress_bar, say
     from tfpose_rt.model.weights import load_model
+    from tfpose_rt.ops.choice import select_kernel
     from tfpose_rt.training.data import load
     from tfpose_rt.training.teach import teach
 
@@ -149,6 +153,7 @@ def taught(
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     path = assets.resolve(teacher)
     model = load_model(path)[0].to(device)
+    select_kernel("auto", device, model.config)  # the teacher's sizes may be others than those of the model to train
     people = load(data, ann, unlabelled=model.config.keypoints)
     with progress_bar(first) as bar:
         task = bar.add_task("teacher", total=None, rate="")

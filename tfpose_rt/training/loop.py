@@ -25,6 +25,7 @@ from tfpose_rt.errors import DeviceError, InputError, OutputError, TfposeError, 
 from tfpose_rt.model.tfpose import TFPose
 from tfpose_rt.model.weights import save_model
 from tfpose_rt.model.yolo_trunk import YoloTrunk
+from tfpose_rt.ops.choice import select_kernel
 from tfpose_rt.training import losses
 from tfpose_rt.training.calibrate import calibrate_file
 from tfpose_rt.training.checkpoint import Average, start_from
@@ -135,7 +136,8 @@ def train(
     Args:
         samples: all people; held-out photographs are used for validation only.
         config: the whole recipe.
-        folder: gets run.json, log.csv, state.safetensors (to resume), last.safetensors and best.safetensors (EMA).
+        folder: gets run.json (recipe, kernel), log.csv, state.safetensors (to resume), last.safetensors and
+            best.safetensors (EMA).
         init: weights to start from: a whole TFPose or a trunk.
         resume: go on from folder/state.safetensors, at the very batch where it ended.
         device: where to train; a GPU if there is one, by default.
@@ -157,6 +159,7 @@ def train(
     if not kept:
         why = "no labelled person of the sources asked for"
         raise InputError("nothing to train on", why=why, fix="--set sources=[]")
+    kernel = select_kernel("auto", device, config.model)
     torch.manual_seed(config.seed)
     model = TFPose(config.model, mean_pose(kept, config)).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if init is not None:
@@ -173,9 +176,8 @@ def train(
                 f"{folder} holds a run", why="runs are never replaced", fix="--resume, or another --save-dir"
             )
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "run.json").write_text(
-            json.dumps({**dataclasses.asdict(config), "people": len(kept), "torch": torch.__version__}, indent=1)
-        )
+        facts = {"people": len(kept), "torch": torch.__version__, "kernel": dataclasses.asdict(kernel)}
+        (folder / "run.json").write_text(json.dumps({**dataclasses.asdict(config), **facts}, indent=1))
     network = nn.parallel.DistributedDataParallel(objective, broadcast_buffers=False) if world > 1 else objective
     loader = Loader(kept, config, rank, world, device)
     total = min(config.epochs * loader.steps_per_epoch, config.steps or sys.maxsize)
