@@ -1,20 +1,24 @@
 import dataclasses
 import json
+import math
 import signal
 from statistics import fmean
 
 import pytest
 import torch
 from program import run_program
+from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from tfpose_rt.config import AugmentConfig, ModelConfig, TrainConfig
 from tfpose_rt.errors import TfposeError, UsageError, WeightsError
+from tfpose_rt.model.tfpose import TFPose
 from tfpose_rt.model.weights import load_model, read, write
 from tfpose_rt.ops.choice import KernelChoice
 from tfpose_rt.training import loop
 from tfpose_rt.training.checkpoint import Average
 from tfpose_rt.training.data import load
-from tfpose_rt.training.loop import schedule, train
+from tfpose_rt.training.loop import Objective, groups, schedule, set_rates, train
 from tfpose_rt.training.recipe import build_config
 from tfpose_rt.training.state import Progress
 
@@ -103,6 +107,57 @@ def test_resuming_is_exact(samples, tmp_path, monkeypatch):
     assert whole.keys() == cut.keys()
     for key, value in whole.items():
         torch.testing.assert_close(cut[key], value, atol=0, rtol=0, msg=key)
+
+
+def test_biases_and_norms_keep_their_weights_and_the_trunk_learns_slower():
+    config = dataclasses.replace(SMALL, lr=1e-3, trunk_lr=0.25, weight_decay=0.125)
+    objective = Objective(TFPose(config.model), config)
+    optimizer = torch.optim.AdamW(groups(objective, config))
+    progress = Progress(step=10)  # warmed up, and nothing over yet
+    assert set_rates(optimizer, config, progress) == pytest.approx(1e-3)
+    found = {id(p): (group["lr"], group["weight_decay"]) for group in optimizer.param_groups for p in group["params"]}
+    assert len(found) == sum(len(group["params"]) for group in optimizer.param_groups)
+    assert found.keys() == {id(p) for p in objective.parameters()}
+    seen = set()
+    for path, module in objective.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            spared = name == "bias" or isinstance(module, (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d))
+            spared |= path.startswith("model.start") or (path, name) == ("model", "level")
+            trunk = path.startswith("model.trunk.")
+            seen.add((spared, trunk))
+            expected = (2.5e-4 if trunk else 1e-3, 0 if spared else 0.125)
+            assert found[id(parameter)] == pytest.approx(expected), f"{path}.{name}"
+    assert len(seen) == 4
+
+
+def test_gradients_are_clipped_together(samples, tmp_path):
+    norms = []
+
+    def watch(optimizer, *_):
+        grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norms.append(float(torch.cat([grad.flatten() for grad in grads]).norm()))
+
+    handle = register_optimizer_step_pre_hook(watch)
+    try:
+        train(samples, dataclasses.replace(SMALL, clip=0.02, steps=3), tmp_path, device=torch.device("cpu"))
+    finally:
+        handle.remove()
+    assert norms == pytest.approx([0.02] * 3, rel=1e-3)
+
+
+@pytest.mark.parametrize("loss", ["rle", "laplace", "l1"])
+def test_the_terms_are_weighed_against_each_other(samples, tmp_path, loss):
+    """By the paper, mean L1 and heatmaps alike; beside a likelihood, blank heatmaps start at 4."""
+    told = []
+    config = dataclasses.replace(SMALL, loss=loss, steps=1)
+    train(samples, config, tmp_path, device=torch.device("cpu"), report=lambda p: told.append(p.losses))
+    terms = told[0]
+    if loss == "l1":
+        expected = 50 * terms["pose"] + 50 * terms["heatmap"] + 0.05 * terms["scale"]
+    else:
+        # 24 x 16 cells; a unit Gaussian's square has the mass pi sigma^2, sigma 2 for 256 rows of pixels: here 0.75
+        expected = terms["pose"] + 4 * terms["heatmap"] / (math.pi * 0.75**2 / (24 * 16))
+    assert terms["loss"] == pytest.approx(expected + 0.5 * terms["score"], rel=1e-5)
 
 
 def test_a_gradient_that_is_no_number_stops_the_run(samples, tmp_path):
