@@ -20,18 +20,20 @@ from tfpose_rt.errors import OutputError
 from tfpose_rt.io.jsonl import Recording
 from tfpose_rt.io.parts import SinkOptions
 from tfpose_rt.io.synthetic import pattern
+from tfpose_rt.tools.batch import worst
 
 RUNS = {
     "plain": RunConfig(),
     "smooth": RunConfig(smooth="one-euro"),
     "det-every": RunConfig(det_every=3),
+    "auto": RunConfig(det_every=0),
     "no-track": RunConfig(track=False),
     "start-stride": RunConfig(source=SourceOptions(start=0.3, stride=3)),
     "frames": RunConfig(source=SourceOptions(frames=(7, 150))),
 }
 
 
-@pytest.mark.parametrize(("name", "keep"), [("plain", 3), ("plain", 94), *((name, 45) for name in RUNS)])
+@pytest.mark.parametrize(("name", "keep"), [("plain", 3), ("plain", 94), ("auto", 47), *((name, 45) for name in RUNS)])
 def test_a_resumed_run_ends_with_the_records_of_an_uninterrupted_one(tmp_path, name, keep):
     config = RUNS[name]
     source = clip(tmp_path / "a.mp4", 160)
@@ -216,3 +218,93 @@ def test_what_cannot_be_resumed_is_refused(tmp_path):
     assert isinstance(outcome.error, OutputError)
     assert "a.csv.part is gone" in str(outcome.error)
     assert run([source], tmp_path, resume=True)[0].exit_code == 0  # empty: begins again
+
+
+class Interrupting(Quiet):
+    """Ctrl-C at a frame."""
+
+    def result(self, job, result):
+        super().result(job, result)
+        if self.results == 40:
+            raise KeyboardInterrupt
+
+
+ALL = ["jsonl", "csv", "parquet", "coco", "openpose", "trc"]
+
+
+@pytest.mark.parametrize(("formats", "video"), [(["jsonl"], False), (["csv"], False), (ALL, True)])
+def test_what_ctrl_c_completed_goes_on_as_if_it_had_been_killed(tmp_path, formats, video):
+    source = clip(tmp_path / "a.mp4", 100, sounds=("aac",))
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    whole.mkdir()
+    cut.mkdir()
+    run([source], whole, formats, whole if video else None)
+    assert run([source], cut, formats, cut if video else None, watcher=Interrupting())[0].exit_code == 130
+    watcher = Quiet()
+    outcome = run([source], cut, formats, cut if video else None, watcher=watcher, resume=True)[0]
+    assert (outcome.exit_code, outcome.skipped) == (0, False)
+    done = 39 if "csv" in formats else 40  # the last frame of a table may lack people
+    assert (watcher.done, watcher.results) == (done, 100 - done)
+    assert {p.name for p in cut.iterdir()} == {p.name for p in whole.iterdir()}
+    for name in {"a.csv", "a.json", "a.images.json", "a_px_person0.trc"} & {p.name for p in whole.iterdir()}:
+        assert (cut / name).read_bytes() == (whole / name).read_bytes(), name
+    if "jsonl" in formats:
+        assert records(cut / "a.jsonl")[1:-1] == records(whole / "a.jsonl")[1:-1]
+        assert records(cut / "a.jsonl")[-1]["complete"] is True
+    if video:
+        one = {p.name: p.read_bytes() for p in (whole / "a_openpose").glob("*_keypoints.json")}
+        assert {p.name: p.read_bytes() for p in (cut / "a_openpose").glob("*_keypoints.json")} == one
+        np.testing.assert_allclose(times(cut / "a.mp4"), times(whole / "a.mp4"), atol=1e-6)
+    assert run([source], cut, formats, cut if video else None, resume=True)[0].skipped
+
+
+def test_what_cannot_be_opened_again_is_done_from_the_start_and_says_so(tmp_path, caplog):
+    source = clip(tmp_path / "a.mp4", 60)
+    assert run([source], tmp_path, ["parquet"], watcher=Interrupting())[0].exit_code == 130
+    watcher = Quiet()
+    assert run([source], tmp_path, ["parquet"], resume=True, watcher=watcher)[0].summary["frames"] == 60
+    assert (watcher.done, watcher.results) == (0, 60)
+    assert [r.getMessage() for r in caplog.records] == [
+        f"{source} was cut short, and a.parquet cannot be continued: done again from the start"
+    ]
+
+
+def test_a_folder_of_several_sources_poses_is_not_continued(tmp_path):
+    """Frames of the other source that lie behind the last one kept would be taken for this one's."""
+    source = clip(tmp_path / "a.mp4", 60)
+    formats = ["jsonl", "openpose"]
+    assert run([source], tmp_path, formats, watcher=Interrupting())[0].exit_code == 130
+    other = tmp_path / "a_openpose" / "b_000000000099_keypoints.json"
+    other.write_text("{}")
+    assert run([source], tmp_path, formats, resume=True)[0].exit_code == 0
+    assert other.read_text() == "{}"
+    assert len(list((tmp_path / "a_openpose").glob("a_*_keypoints.json"))) == 60
+
+
+def test_a_run_cut_short_is_not_done_for_who_skips_what_is_there(tmp_path, caplog):
+    sources = [clip(tmp_path / "a.mp4", 60), clip(tmp_path / "b.mp4", 20)]
+    assert len(run(sources, tmp_path, watcher=Interrupting())) == 1
+    outcomes = run(sources, tmp_path, skip_existing=True)
+    assert [(o.skipped, o.exit_code) for o in outcomes] == [(True, 130), (False, 0)]
+    assert worst(outcomes) == 130
+    (line,) = (r.getMessage() for r in caplog.records)
+    assert line == f"{sources[0]}: what is there ended early (signal, code 130); --resume goes on"
+
+
+@pytest.mark.parametrize("how", ["resume", "skip_existing"])
+@pytest.mark.parametrize("format", ["jsonl", "csv", "parquet"])
+def test_a_damaged_clip_keeps_its_code_when_it_is_skipped(tmp_path, caplog, how, format):
+    import test_files
+
+    clip(tmp_path / "a.mov", 60, codec="prores_ks", pix_fmt="yuv422p10le")
+    test_files.damaged(tmp_path / "a.mov", 33)
+    sources = [str(tmp_path / "a.mov"), clip(tmp_path / "b.mp4", 20)]
+    assert worst(run(sources, tmp_path, [format])) == 7
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    caplog.clear()
+    outcomes = run(sources, tmp_path, [format], **{how: True})
+    assert [(o.skipped, o.exit_code) for o in outcomes] == [(True, 7), (True, 0)]
+    assert worst(outcomes) == 7
+    (line,) = (r.getMessage() for r in caplog.records)
+    assert line.endswith("a.mov: what is there ended early (decode_error, code 7); --overwrite does it again")
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before

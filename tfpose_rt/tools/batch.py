@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,14 +13,14 @@ from tfpose_rt.config import RunConfig
 from tfpose_rt.draw import DrawStyle, draw
 from tfpose_rt.errors import TfposeError
 from tfpose_rt.io.jsonl import header_of_run
-from tfpose_rt.io.parts import PartFile, Sink, SinkOptions, closing_order, made
-from tfpose_rt.io.sinks import check_outputs, finals, open_sink
+from tfpose_rt.io.parts import Sink, SinkOptions, closing_order, made
+from tfpose_rt.io.sinks import check_outputs, open_sink
 from tfpose_rt.io.sources import open_source
 from tfpose_rt.io.urls import mask_text
 from tfpose_rt.io.video import constant_rate
 from tfpose_rt.pipeline import CHUNK, Stream
-from tfpose_rt.records import Image, Poses, Result, Segment, StreamInfo
-from tfpose_rt.stats import Stats, require_frames, summary, whole
+from tfpose_rt.records import Image, Result, StreamInfo
+from tfpose_rt.stats import require_frames, summary, whole
 from tfpose_rt.tools import resume as unfinished
 from tfpose_rt.tools.outputs import Job
 
@@ -33,7 +33,7 @@ class How:
     """What holds for every job of a run."""
 
     overwrite: bool = False
-    resume: bool = False  # go on with .part files; what is complete already is skipped
+    resume: bool = False  # go on with what a run left that was cut short; what is complete already is skipped
     skip_existing: bool = False
     fail_fast: bool = False
     sound: bool = True  # copy the source's sound into saved videos
@@ -48,7 +48,7 @@ class Outcome:
 
     Args:
         job: what was to be done.
-        summary: the summary record; None when the job failed or was skipped.
+        summary: the summary record; None when the job failed or was skipped, unless what is there ended early.
         error: why it failed.
         skipped: its files were there already.
         files: each file with its number of frames.
@@ -94,9 +94,12 @@ class Watcher(Protocol):
 
 def check(jobs: Sequence[Job], how: How) -> None:
     """Refuse, before the model loads, what could not be written. Raises OutputError, UsageError."""
-    todo = [job for job in jobs if not _done(job, how)]
-    paths = [path for job in todo for path in job.paths]
-    check_outputs(paths, how.overwrite, inputs=[job.source for job in jobs], resume=how.resume)
+    inputs = [job.source for job in jobs]
+    there = [job for job in jobs if _there(job, how)]
+    again = [job for job in there if _goes_on(unfinished.ended_early(job), how)]
+    for todo, overwrite in (([job for job in jobs if job not in there], how.overwrite), (again, True)):
+        paths = [path for job in todo for path in job.paths]
+        check_outputs(paths, overwrite, inputs=inputs, resume=how.resume)
 
 
 def run_batch(
@@ -146,14 +149,17 @@ def run_job(job: Job, estimator: Callable[[], Any], run: RunConfig, how: How, wa
 
     Raises: TfposeError: the files are left as `.part`, or not made at all where there was nothing to put in.
     """
-    if _done(job, how):
-        return Outcome(job=job, skipped=True)
+    if _there(job, how):
+        told = unfinished.ended_early(job)
+        if not _goes_on(told, how):
+            return _skipped(job, told)
+        how = _reopened(job, how)
     earlier = unfinished.find(job) if how.resume else None
     last = -1 if earlier is None else earlier.resume.last
     source = open_source(job.source, replace(run.source, skip_to=(last + 1) // CHUNK * CHUNK))
     try:
         model = estimator()
-        before = _Before(earlier, source.info)
+        before = unfinished.Before(earlier, source.info)
         stream = Stream(source, model, run, replay=before.poses(), after=last)
     except BaseException:
         source.close()
@@ -202,57 +208,39 @@ def worst(outcomes: Sequence[Outcome]) -> int:
     return max((o.exit_code for o in outcomes), key=SEVERITY.index, default=0)
 
 
-def _done(job: Job, how: How) -> bool:
-    """Whether a job's files are all there and that is to be enough: with --skip-existing, and with --resume."""
-    paths = [path for path in job.paths if str(path) != "-"]
-    if not paths or not (how.skip_existing or how.resume):
-        return False
-    return not any(PartFile.part(p).exists() for p in paths) and all(any(f.exists() for f in finals(p)) for p in paths)
+def _there(job: Job, how: How) -> bool:
+    """Whether a job's files are all there and that counts: with --skip-existing, and with --resume."""
+    return (how.skip_existing or how.resume) and unfinished.finished(job)
+
+
+def _goes_on(told: Mapping[str, Any] | None, how: How) -> bool:
+    return how.resume and told is not None and told.get("ended") == "signal"
+
+
+def _reopened(job: Job, how: How) -> How:
+    """How to go on with a job whose files were completed when a signal ended it."""
+    left = unfinished.reopen(job, how.sink.codec)
+    if left:
+        log.warning("%s was cut short, and %s cannot be continued: done again from the start", job.name, left)
+    return replace(how, overwrite=True, resume=not left)
+
+
+def _skipped(job: Job, told: Mapping[str, Any] | None) -> Outcome:
+    """The outcome of a job whose files are there; where they ended early it keeps their exit code."""
+    if told is None:
+        return Outcome(job=job, skipped=True)
+    ended, code = told.get("ended"), told.get("exit_code") or 7
+    fix = "--resume goes on" if ended == "signal" else "--overwrite does it again"
+    log.warning("%s: what is there ended early (%s, code %s); %s", job.name, ended, code, fix)
+    return Outcome(
+        job=job, skipped=True, summary={**told, "ended": ended, "exit_code": code if code in SEVERITY else 1}
+    )
 
 
 def _stopped(outcome: Outcome) -> bool:
-    return outcome.summary is not None and outcome.summary["ended"] in ("signal", "user")
-
-
-class _Before:
-    """What an earlier run recorded: counted on its way into the tracker, and known again where it is read twice.
-
-    Args:
-        earlier: what is left of it; None for a run from the start.
-        info: of the source.
-    """
-
-    def __init__(self, earlier: unfinished.Unfinished | None, info: StreamInfo) -> None:
-        self._earlier, self._info = earlier, info  # with the size that was recorded last
-        self.stats = Stats()
-
-    def poses(self) -> Iterator[Poses]:
-        """The people of every recorded frame."""
-        for result in () if self._earlier is None else self._earlier.results():
-            self.stats.count(result)
-            if result.segment is not None:
-                self._info = replace(self._info, size=result.segment.size)
-            if result.poses is not None:
-                yield result.poses
-
-    def fresh(self, stream: Iterable[Result]) -> Iterator[Result]:
-        """The results of the run that goes on: no gap and no change of size is recorded twice, and none is missing."""
-        if self._earlier is None:
-            yield from stream
-            return
-        caught_up = False
-        for result in stream:
-            if result.gap is not None and result.gap.seq_from <= self._earlier.resume.last:
-                self.stats.gaps -= 1  # the stream counts it, too
-                self.stats.errors -= result.gap.reason == "decode_error"
-                continue
-            if not caught_up and result.segment is not None:
-                continue  # seen from where reading began again, not from the last frame recorded
-            if not caught_up and result.poses is not None:
-                caught_up = True
-                if result.poses.size != self._info.size:
-                    yield Result(segment=Segment(size=result.poses.size, fps=self._info.fps))
-            yield result
+    if outcome.skipped or outcome.summary is None:
+        return False
+    return outcome.summary["ended"] in ("signal", "user")
 
 
 def _open_sinks(

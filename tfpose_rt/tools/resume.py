@@ -1,23 +1,31 @@
-"""--resume: what an interrupted run left in its `.part` files, and the frame behind which all of them can go on."""
+"""--resume: what an interrupted run left, in `.part` files or in finished ones, and where all of them can go on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from tfpose_rt.errors import OutputError, TfposeError
 from tfpose_rt.io.jsonl import Recording
 from tfpose_rt.io.openpose import OpenPoseSink
-from tfpose_rt.io.parts import PartFile, Resume
-from tfpose_rt.io.tables import CsvSink
-from tfpose_rt.io.video import VideoSink
-from tfpose_rt.records import Result
+from tfpose_rt.io.parquet import read_parquet
+from tfpose_rt.io.parts import PartFile, Resume, unwritable
+from tfpose_rt.io.sinks import finals
+from tfpose_rt.io.tables import CsvSink, meta_path
+from tfpose_rt.io.video import VideoSink, constant_rate
+from tfpose_rt.records import Poses, Result, Segment, StreamInfo
+from tfpose_rt.stats import Stats
 from tfpose_rt.tools.outputs import Job
 from tfpose_rt.tools.recordings import open_poses
 
 SPOOLED = ("jsonl", "parquet", "coco", "trc")  # formats whose .part is a recording
 Frames = list[tuple[int, float]]  # number and time, s
+TAIL = 1 << 16  # bytes in which the last line of a recording begins
 AGAIN = 5.0  # s of the source that are done again rather than refused, where a file was cut off before its first frame
 
 
@@ -44,6 +52,119 @@ class Unfinished:
                 return
             yield from (*between, result)
             between = []
+
+
+class Before:
+    """What an earlier run recorded: counted on its way into the tracker, and known again where it is read twice.
+
+    Args:
+        earlier: what is left of it; None for a run from the start.
+        info: of the source.
+    """
+
+    def __init__(self, earlier: Unfinished | None, info: StreamInfo) -> None:
+        self._earlier, self._info = earlier, info  # with the size that was recorded last
+        self.stats = Stats()
+
+    def poses(self) -> Iterator[Poses]:
+        """The people of every recorded frame."""
+        for result in () if self._earlier is None else self._earlier.results():
+            self.stats.count(result)
+            if result.segment is not None:
+                self._info = replace(self._info, size=result.segment.size)
+            if result.poses is not None:
+                yield result.poses
+
+    def fresh(self, stream: Iterable[Result]) -> Iterator[Result]:
+        """The results of the run that goes on: no gap and no change of size is recorded twice, and none is missing."""
+        if self._earlier is None:
+            yield from stream
+            return
+        caught_up = False
+        for result in stream:
+            if result.gap is not None and result.gap.seq_from <= self._earlier.resume.last:
+                self.stats.gaps -= 1  # the stream counts it, too
+                self.stats.errors -= result.gap.reason == "decode_error"
+                continue
+            if not caught_up and result.segment is not None:
+                continue  # seen from where reading began again, not from the last frame recorded
+            if not caught_up and result.poses is not None:
+                caught_up = True
+                if result.poses.size != self._info.size:
+                    yield Result(segment=Segment(size=result.poses.size, fps=self._info.fps))
+            yield result
+
+
+def finished(job: Job) -> bool:
+    """Whether the files of a job are all there under their final names, whatever is in them."""
+    paths = [path for path in job.paths if str(path) != "-"]
+    if not paths or any(PartFile.part(path).exists() for path in paths):
+        return False
+    return all(any(file.exists() for file in finals(path)) for path in paths)
+
+
+def ended_early(job: Job) -> dict[str, Any] | None:
+    """The summary in the files of a finished job, where it says that they do not hold the whole source.
+
+    None, too, where no file holds a summary: COCO, OpenPose and TRC files have none.
+    """
+    for path, name in job.data:
+        told: Any = None
+        with suppress(OSError, ValueError, AttributeError, TfposeError):
+            if name == "jsonl" and str(path) != "-":
+                told = _last_record(path)
+            elif name == "csv":
+                told = json.loads(meta_path(path).read_text(encoding="utf-8")).get("summary")
+            elif name == "parquet":
+                told = read_parquet(path)[2]
+        if isinstance(told, dict) and "complete" in told:
+            return told if told["complete"] is False else None
+    return None
+
+
+def _last_record(path: Path) -> Any:
+    with path.open("rb") as file:
+        file.seek(max(path.stat().st_size - TAIL, 0))
+        record = json.loads(file.read().splitlines()[-1])
+    return record if record.get("type") == "summary" else None
+
+
+def reopen(job: Job, codec: str) -> str:
+    """Make the `.part` files of a finished job again, so that it can go on.
+
+    COCO, Parquet and TRC files go on from a copy of the recording beside them.
+
+    Args:
+        job: its files are all there, and hold a summary.
+        codec: what was asked for its video.
+    Returns: "" where that was done, else the name of a file that cannot be continued; nothing is touched then.
+    Raises: OutputError: the system refuses.
+    """
+    data = [(path, name) for path, name in job.data if str(path) != "-"]
+    recording = next((path for path, name in data if name == "jsonl"), None)
+    spooled = [path for path, name in data if name in SPOOLED and name != "jsonl"]
+    if spooled and recording is None:
+        return spooled[0].name
+    for path in (path for path, name in data if name == "openpose"):
+        if len({file.name.rsplit("_", 2)[0] for file in path.glob("*_keypoints.json")}) > 1:
+            return path.name  # other people's files are in it, too
+    video = [] if job.video is None else [job.video]
+    anything = StreamInfo(name=job.name, kind="file", size=(0, 0), live=False)
+    if job.video is not None and constant_rate(job.video, anything, codec) is not None:
+        return job.video.name
+    renamed = [path for path, name in data if name in ("csv", "openpose")] + video
+    renamed += [meta_path(path) for path, name in data if name == "csv"]
+    for path in (*spooled, *renamed, *([] if recording is None else [recording])):  # the recording last: others need it
+        try:
+            if path in spooled and recording is not None:
+                shutil.copyfile(recording, PartFile.part(path))
+                for file in finals(path):
+                    file.unlink(missing_ok=True)
+            elif path.exists():
+                path.replace(PartFile.part(path))
+        except OSError as error:
+            raise unwritable(path, error) from error
+    return ""
 
 
 def find(job: Job) -> Unfinished | None:
