@@ -17,7 +17,7 @@ from tfpose_rt.stats import require_frames, summary
 WALK = [picture([(10 + 3 * i, 50)]) for i in range(23)]
 
 
-class Strided(ListSource):
+class Part(ListSource):
     """Its items are the frames that --stride and --frames leave of a file, with their numbers and times there."""
 
     def __init__(self, items, options):
@@ -26,8 +26,9 @@ class Strided(ListSource):
 
     def __iter__(self):
         for frame in super().__iter__():
-            index = self.options.frames[0] + frame.index * self.options.stride
-            yield dataclasses.replace(frame, index=index, pts=index / 30, seq=index)
+            index = (self.options.frames or (0, 0))[0] + frame.index * self.options.stride
+            if index >= self.options.skip_to:
+                yield dataclasses.replace(frame, index=index, pts=index / 30, seq=index)
 
 
 def run(items, **settings):
@@ -88,7 +89,7 @@ def test_the_detector_looks_at_every_nth_frame_that_is_read_wherever_reading_beg
     options = SourceOptions(frames=(first, first + 20 * stride), stride=stride)
     estimator = BlockEstimator(RunConfig(det_every=every, source=options))
     items = [picture([(10 + i, 50)]) for i in range(20)]
-    with Stream(Strided(items, options), estimator) as stream:
+    with Stream(Part(items, options), estimator) as stream:
         results = list(stream)
     assert [r.frame for r in results] == list(range(first, first + 20 * stride, stride))
     looked = [i for i, r in enumerate(results) if r.poses.box_from[0] == "detector"]
@@ -201,6 +202,24 @@ def test_a_run_with_lost_people_taken_up_again_equals_one_left_alone(told):
             np.testing.assert_array_equal(a.poses.xy, b.poses.xy)
             np.testing.assert_array_equal(a.poses.boxes, b.poses.boxes)
             assert (a.poses.ids.tolist(), a.poses.box_from) == (b.poses.ids.tolist(), b.poses.box_from)
+
+
+@pytest.mark.parametrize("every", [0, 3])
+def test_a_run_that_rests_its_detector_goes_on_as_if_never_cut(every):
+    """Wherever it is cut: the detector looks when it would have, whether it lost somebody or is at rest."""
+    blind = (8, 9, 16)
+    whole = blink(blind, det_every=every)
+    for stop in range(len(WALK) - 1):
+        estimator = Blinking(RunConfig(det_every=every))
+        estimator.blind = blind
+        options = SourceOptions(skip_to=(stop + 1) // CHUNK * CHUNK)
+        with Stream(Part(WALK, options), estimator, replay=[r.poses for r in whole[: stop + 1]], after=stop) as stream:
+            later = list(stream)
+        assert [r.frame for r in later] == list(range(stop + 1, len(WALK)))
+        for a, b in zip(whole[stop + 1 :], later, strict=True):
+            assert (a.poses.ids.tolist(), a.poses.box_from) == (b.poses.ids.tolist(), b.poses.box_from), stop
+            np.testing.assert_array_equal(a.poses.boxes, b.poses.boxes)
+            np.testing.assert_array_equal(a.poses.xy, b.poses.xy)
 
 
 def test_smoothing_adds_a_field_and_leaves_the_raw_one():

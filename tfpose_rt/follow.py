@@ -35,7 +35,7 @@ class Follower:
         self.sides = SideKeeper() if run.sides == "tracked" and not stills else None
         self.smoother = Smoother.parse(run.smooth)
         self._last: Poses | None = None  # of the frame before; None where nothing may be carried on from it
-        self._detected = -np.inf  # pts of the last detection
+        self._detected = -np.inf  # pts of the last detection that found somebody, or nobody to be followed
 
     def update(self, poses: Poses, look: Look | None = None) -> Poses:
         """Poses of one frame, as the estimator or a recording gives them -> with ids, sides and smoothed points.
@@ -60,6 +60,8 @@ class Follower:
         for memory in (self.sides, self.smoother):
             poses = poses if memory is None or poses.ids is None else memory.update(poses)
         self._last = poses
+        if not poses.box_from or any(word != "tracker" for word in poses.box_from):  # a recording tells as much
+            self._detected = poses.pts
         return poses
 
     def _searched(self, poses: Poses) -> bool:
@@ -70,10 +72,6 @@ class Follower:
     def interrupt(self) -> None:
         """People moved on unseen, or the picture changed: boxes are not carried on before somebody has looked."""
         self._last = None
-
-    def detected(self, pts: float) -> None:
-        """The detector has run for the frame at `pts` (s)."""
-        self._detected = pts
 
     def reset(self) -> None:
         """Forget everybody; ids go on counting."""

@@ -287,7 +287,6 @@ class Stream:
         elif carried is None:
             people = self.estimator.detect(images)
         if carried is None:
-            self.follower.detected(frames[-1].pts)
             poses = self.estimator.poses(images, people)
         else:
             poses = self.estimator.poses(images, [carried], "tracker")
