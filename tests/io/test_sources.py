@@ -10,7 +10,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from clips import in_latin_1, make
+from clips import in_latin_1, make, times
 
 from tfpose_rt.config import SourceOptions
 from tfpose_rt.errors import InputError, UsageError
@@ -20,7 +20,8 @@ from tfpose_rt.io.images import ImagesSource
 from tfpose_rt.io.sources import expand, open_source
 from tfpose_rt.io.stdin_mjpeg import MjpegSource, split_jpegs
 from tfpose_rt.io.synthetic import number_of, pattern
-from tfpose_rt.records import Frame, Gap, Segment
+from tfpose_rt.io.video import VideoSink
+from tfpose_rt.records import Frame, Gap, Result, Segment
 
 
 def save(path, number=0, size=(64, 48)):
@@ -123,6 +124,29 @@ def test_a_test_pattern_that_cannot_be(spec):
 def test_options_that_contradict_each_other(options):
     with pytest.raises(UsageError):
         open_source("synthetic", SourceOptions(**options))
+
+
+@pytest.mark.parametrize("fps", [-5.0, 0.0, 1000.5, float("nan"), float("inf")])
+@pytest.mark.parametrize("kind", ["synthetic", "image.png", "images", "clip.mp4", "-"])
+def test_a_rate_that_cannot_be_is_refused_for_every_source(tmp_path, kind, fps):
+    (tmp_path / "images").mkdir()
+    save(tmp_path / "image.png")
+    save(tmp_path / "images" / "1.png")
+    (tmp_path / "clip.mp4").write_bytes(b"looked at only after the options")
+    with pytest.raises(UsageError, match="--fps"):
+        open_source(kind if kind in ("synthetic", "-") else str(tmp_path / kind), SourceOptions(fps=fps))
+
+
+def test_a_rate_of_less_than_a_frame_an_hour_can_be_saved_as_a_video(tmp_path):
+    for number in range(3):
+        save(tmp_path / f"{number}.png", number)
+    source = open_source(str(tmp_path), SourceOptions(fps=0.0002))
+    assert [f.pts for f in source] == [0.0, 5000.0, 10000.0]
+    sink = VideoSink(tmp_path / "out.mkv", source.info)
+    for frame in open_source(str(tmp_path / "*.png"), SourceOptions(fps=0.0002)):
+        sink.write(Result(frame=frame.index, pts=frame.pts, image=frame.image))
+    sink.close({})
+    assert times(tmp_path / "out.mkv") == pytest.approx([0.0, 5000.0, 10000.0])
 
 
 def pieces(data, size):

@@ -74,7 +74,6 @@ def source_options(camera: Camera, rotate: str, *, duration: float | None, recor
         ("stall", camera.stall, camera.stall > 0, "seconds", "3"),
         ("open-timeout", camera.open_timeout, camera.open_timeout > 0, "seconds", "10"),
         ("fourcc", camera.fourcc, camera.fourcc is None or len(camera.fourcc) == 4, "it has four characters", "MJPG"),
-        ("fps", camera.fps, camera.fps is None or 0 < camera.fps <= 1000, "frames a second", "30"),
         ("duration", duration, duration is None or duration > 0, "seconds", "60"),
         ("record-what", record_what, record_what in ("overlay", "clean", "both"), "unknown", "overlay"),
     )

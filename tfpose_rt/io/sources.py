@@ -97,11 +97,13 @@ def open_source(spec: str | Path | int | Iterable[tuple[Image, float]], options:
 
 def checked(options: SourceOptions) -> SourceOptions:
     """The same options, or UsageError where they make no sense."""
-    start, end, frames = options.start, options.end, options.frames
+    start, end, frames, fps = options.start, options.end, options.frames, options.fps
     if options.stride < 1:
         raise UsageError(f"--stride {options.stride}", why="at least every frame", fix="--stride 1")
     if options.rotate not in ROTATIONS:
         raise UsageError(f"--rotate {options.rotate}", why="unknown angle", fix="one of " + ", ".join(ROTATIONS))
+    if fps is not None and not 0 < fps <= 1000:  # nan is none either
+        raise UsageError(f"--fps {fps:g}", why="frames a second, at most 1000", fix="--fps 30")
     if (start is not None and start < 0) or (end is not None and end <= (start or 0)):
         raise UsageError(f"--start {start} --end {end}", why="the part is empty", fix="an end after the start")
     if frames is not None and not 0 <= frames[0] < frames[1]:

@@ -175,7 +175,7 @@ def constant_rate(path: Path, info: StreamInfo, codec: str = "auto") -> float | 
 
 
 def _rate(info: StreamInfo) -> Fraction:
-    return Fraction(info.fps or 30).limit_denominator(1001)
+    return Fraction(info.fps or 30).limit_denominator(1001) or Fraction(30)  # 0: less than one in half an hour
 
 
 def _codec(asked: str, path: Path) -> str:
