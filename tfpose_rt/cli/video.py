@@ -45,6 +45,7 @@ Codec = Annotated[str, _option(OUTPUT, "--codec", help="auto, h264, vp9 or mp4v.
 Audio = Annotated[bool, _option(OUTPUT, "--audio/--no-audio", help="Copy the source's sound into the video.")]
 CsvLayout = Annotated[str, _option(OUTPUT, "--csv-layout", help="wide or long.")]
 Layout = Annotated[str, _option(OUTPUT, "--openpose-layout", help="coco17, coco18 or body25.")]
+Field = Annotated[str, _option(OUTPUT, "--field", help="raw or smooth; JSONL holds both.")]
 ResumeRun = Annotated[bool, _option(OUTPUT, "--resume", help="Continue the .part files of an interrupted run.")]
 SkipExisting = Annotated[bool, _option(OUTPUT, "--skip-existing", help="Leave sources alone whose files are there.")]
 Start = Annotated[str, _option(INPUT, "--start", help="Begin here: seconds or mm:ss.mmm.")]
@@ -63,7 +64,7 @@ Cluster = Annotated[str, _option(RUN, "--cluster", help="ray: spread the files o
 def video(
     context: typer.Context, sources: Sources, out: Out = [], format: Format = "", save_video: SaveVideo = None,
     codec: Codec = "auto", audio: Audio = True, csv_layout: CsvLayout = "wide", openpose_layout: Layout = "coco18",
-    resume: ResumeRun = False, skip_existing: SkipExisting = False, overwrite: Overwrite = False,
+    field: Field = "raw", resume: ResumeRun = False, skip_existing: SkipExisting = False, overwrite: Overwrite = False,
     full_precision: FullPrecision = False, start: Start = "", end: End = "", frames: Frames = "", stride: Stride = 1,
     fps: Fps = None, hash: Hash = "ends", picture: Picture = Picture(), finding: Finding = Finding(),
     drawing: Drawing = Drawing(), display: Display = "none", jobs: Jobs = 1, fail_fast: FailFast = False,
@@ -80,6 +81,8 @@ def video(
     show_log(verbose, quiet, None if dry_run else running.log_file)
     if hash not in ("ends", "full"):
         raise UsageError(f"--hash {hash}", why="unknown", fix="--hash ends or --hash full")
+    if field not in ("raw", "smooth"):
+        raise UsageError(f"--field {field}", why="unknown", fix="--field raw or --field smooth")
     part = SourceOptions(
         start=seconds(start, "--start"), end=seconds(end, "--end"), frames=frame_range(frames), stride=stride, fps=fps,
         rotate=picture.rotate, full_hash=hash == "full",
@@ -87,7 +90,7 @@ def video(
     run = run_config(picture, finding, drawing, running, full_precision=full_precision, source=part)
     how = How(
         overwrite=overwrite, resume=resume, skip_existing=skip_existing, fail_fast=fail_fast, sound=audio,
-        sink=SinkOptions(codec=codec, csv_layout=csv_layout, openpose_layout=openpose_layout),
+        sink=SinkOptions(codec=codec, csv_layout=csv_layout, openpose_layout=openpose_layout, field=field),
         args=typed(context),
     )  # fmt: skip
     process(
@@ -123,11 +126,14 @@ def process(
     checked(run.source)
     todo = plan(expand(sources), out, formats, save_video)
     check_words(todo, how.sink)
+    if how.sink.field == "smooth" and run.smooth == "off":
+        raise UsageError("--field smooth", why="nothing is smoothed", fix="--smooth one-euro with it")
     if dry_run:
         show_plan([(job.source, job.paths) for job in todo], run, overwrite=how.overwrite, resume=how.resume)
         return []
     with folders(todo), interruptible() as interruption:
         batch.check(todo, how)
+        _tell_unsmoothed(todo, run, how)
         with Watch(todo, progress=progress, quiet=quiet, display=display, style=style) as watch:
             try:
                 outcomes = _run(todo, run, how, watch, jobs=jobs, cluster=cluster)
@@ -155,6 +161,16 @@ def _run(
     from tfpose_rt.tools.batch import run_batch
 
     return run_batch(todo, watch.estimator(run), run, how, watch)
+
+
+def _tell_unsmoothed(todo: Sequence[Job], run: RunConfig, how: How) -> None:
+    """Warn where smoothed points are asked for and no data file will hold them."""
+    import logging
+
+    kinds = {name for job in todo for _, name in job.data}
+    if run.smooth != "off" and how.sink.field == "raw" and kinds and "jsonl" not in kinds:
+        log = logging.getLogger(__name__)
+        log.warning("--smooth: no data file will hold smoothed points; add --field smooth, or -o FILE.jsonl")
 
 
 def seconds(text: str, flag: str) -> float | None:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from tfpose_rt.errors import InputError, UsageError
 from tfpose_rt.records import Gap, Poses, Result
 from tfpose_rt.skeleton import INDEX, NAMES
-from tfpose_rt.tools.recordings import open_poses, tell_cut_short
+from tfpose_rt.tools.recordings import kind_of, no_smooth_in_table, open_poses, tell_cut_short
 
 Array = npt.NDArray[np.float64]
 
@@ -97,6 +97,8 @@ def read_motion(path: Path, *, field: str = "raw") -> Motion:
         field: raw, or smooth for the smoothed points.
     Raises: InputError: it cannot be read or holds no frame. UsageError: another kind of file, or no smoothed points.
     """
+    if field == "smooth" and kind_of(path) != ".jsonl":
+        raise no_smooth_in_table(path)
     source = open_poses(path)
     rows = list(_rows(source.results))
     if not any(isinstance(row, Result) for row in rows):

@@ -101,6 +101,13 @@ def _noting_summary(recording: Recording, source: Source) -> Iterator[Result]:
     source.summary = recording.summary
 
 
+def no_smooth_in_table(path: Path) -> UsageError:
+    """The error for smoothed points that are asked of a table, which does not tell them from raw ones."""
+    why = f"{path.name} is a table, which holds one kind of points"
+    fix = "the JSONL of video --smooth one-euro; or a table made with --field smooth, read without --field"
+    return UsageError("--field smooth", why=why, fix=fix)
+
+
 def tell_cut_short(path: Path, frames: int) -> None:
     """Warn of a recording without a summary."""
     what = f"{plural(frames, 'frame is', 'frames are')} in it"
@@ -133,7 +140,8 @@ def convert(
         if asked and "jsonl" in (name for _, name in outputs):
             why = "a recording holds pixels, and smoothed points beside raw ones"
             raise UsageError(f"{flag} with JSONL", why=why, fix="another format")
-    kind_of(path)
+    if kind_of(path) != ".jsonl" and options.field == "smooth":
+        raise no_smooth_in_table(path)
     inputs = _read_from(path)
     check_outputs([p for p, _ in outputs], overwrite, inputs=inputs, aside=True)
     source = open_poses(path)

@@ -148,6 +148,9 @@ def reopen(job: Job, codec: str) -> str:
     for path in (path for path, name in data if name == "openpose"):
         if len({file.name.rsplit("_", 2)[0] for file in path.glob("*_keypoints.json")}) > 1:
             return path.name  # other people's files are in it, too
+    if recording is None:
+        for path in (path for path, name in data if name == "csv" and _smoothed(meta_path(path))):
+            return path.name
     video = [] if job.video is None else [job.video]
     anything = StreamInfo(name=job.name, kind="file", size=(0, 0), live=False)
     if job.video is not None and constant_rate(job.video, anything, codec) is not None:
@@ -184,6 +187,8 @@ def find(job: Job) -> Unfinished | None:
     base = next(iter(spooled), None) or next((part for part, _, name in data if name == "csv"), None)
     if base is None:
         raise _refusal(job, "no .jsonl or .csv holds its people")
+    if base not in spooled and _smoothed(PartFile.part(meta_path(base.with_name(base.name.removesuffix(".part"))))):
+        raise _refusal(job, f"{base.name} holds smoothed points alone")
     frames = spooled[base] if base in spooled else _frames(job, base, _tabled)
     counts = {part: len(found) for part, found in spooled.items()}
     for part, path, name in data:
@@ -199,6 +204,13 @@ def find(job: Job) -> Unfinished | None:
     if frames and frames[-1][1] - frames[0][1] > AGAIN:
         raise _refusal(job, f"{least.name} holds none of the {len(frames)} frames in {base.name}")
     return None
+
+
+def _smoothed(meta: Path) -> bool:
+    """Whether the table with this `.meta.json` holds smoothed points: persons cannot be followed on from those."""
+    with suppress(OSError, ValueError, AttributeError):
+        return bool(json.loads(meta.read_text(encoding="utf-8")).get("field") == "smooth")
+    return False
 
 
 def _frames(job: Job, part: Path, read: Callable[[Path], Frames]) -> Frames:
