@@ -35,10 +35,65 @@ def test_a_pack(pack):
     assert samples[0].area == pytest.approx(60 * 90 * 0.53)
 
 
-@pytest.mark.parametrize("change", [{"bbox": [10, 20, 0, 16]}, {"image_id": 99}])
-def test_a_bad_annotation_is_named(tmp_path, change):
+LABELLED = [12, 25, 2] + [0, 0, 0] * 16
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"bbox": None}, "not a label"),
+        ({"bbox": [10, None, 8, 16]}, "not a label"),
+        ({"bbox": [10, 20, 8]}, "not a label"),
+        ({"bbox": [10, 20, 0, 16]}, "no area"),
+        ({"bbox": [10, 20, float("nan"), 16]}, "not a number"),
+        ({"keypoints": LABELLED[:50]}, "50"),
+        ({"keypoints": [None, *LABELLED[1:]]}, "not a number"),
+        ({"keypoints": "none"}, "not a label"),
+        ({"image_id": 99}, "image 99 is missing"),
+    ],
+)
+def test_a_bad_annotation_is_told_by_file_and_id(tmp_path, change, why):
     coco(tmp_path, **change)
-    with pytest.raises(InputError, match="7"):
+    with pytest.raises(InputError, match=rf"^annotations\.json: annotation 7: .*{why}"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("field", ["bbox", "image_id", "id"])
+def test_an_annotation_without_a_field_is_told(tmp_path, field):
+    coco(tmp_path)
+    labels = json.loads((tmp_path / "annotations.json").read_text())
+    del labels["annotations"][0][field]
+    (tmp_path / "annotations.json").write_text(json.dumps(labels))
+    which = "number 1" if field == "id" else "7"
+    with pytest.raises(InputError, match=rf"^annotations\.json: annotation {which}.*: it has no '{field}'"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("row", [None, [], 3])
+def test_an_annotation_that_is_no_table_is_told_by_its_place(tmp_path, row):
+    coco(tmp_path)
+    labels = json.loads((tmp_path / "annotations.json").read_text())
+    labels["annotations"].append(row)
+    (tmp_path / "annotations.json").write_text(json.dumps(labels))
+    with pytest.raises(InputError, match=r"^annotations\.json: annotation number 2"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "null", "{", "", '{"images": [{}], "annotations": []}', "\xff"])
+def test_a_file_that_holds_no_labels_is_named(tmp_path, text):
+    (tmp_path / "annotations.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=r"^annotations\.json: "):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("change", [{"box": None}, {"box": [1, 2, 3]}, {"box": [9, 9, 5, 5]}, {"keypoints": [1.0]}])
+def test_a_bad_label_of_a_pack_is_named(tmp_path, pack, change):
+    lines = (pack / "labels.jsonl").read_text().splitlines()
+    lines[4] = json.dumps(json.loads(lines[4]) | change)
+    for shard in pack.glob("*.tar"):
+        (tmp_path / shard.name).write_bytes(shard.read_bytes())
+    (tmp_path / "labels.jsonl").write_text("\n".join(lines))
+    with pytest.raises(InputError, match="line 5: "):
         load(tmp_path)
 
 

@@ -18,6 +18,8 @@ from tfpose_rt.errors import InputError
 from tfpose_rt.skeleton import MASK_SHARE
 
 SMALLEST = 32.0**2  # square px of an unlabelled person's box: smaller ones are unlabelled in COCO for being small
+BAD = (AttributeError, IndexError, KeyError, TypeError, ValueError)  # what a label of another form raises
+FORMAT = "a file like COCO's person_keypoints_val2017.json, without that annotation or with it put right"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +116,12 @@ def _load_pack(folder: Path, unlabelled: int) -> list[Sample]:
             key = row["key"]
             points = np.array(row["keypoints"], np.float32)
             weight = np.array(row["confidence"], np.float32) * (points[:, 2] > 0)
-            box = np.array(row["box"], np.float32)
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"labels.jsonl line {number}", why=f"not a label: {error}", fix="see the pack's README"
-            ) from error
-        if key not in blobs or not (weight.any() or (unlabelled and _large(*(box[2:] - box[:2])))):
-            continue
-        samples.append(_sample(key, row["image"], row["source"], blobs[key], box, points[:, :2], weight, None))
+            box = np.array(row["box"], np.float32).reshape(4)
+            if key not in blobs or not (weight.any() or (unlabelled and _large(*(box[2:] - box[:2])))):
+                continue
+            samples.append(_sample(key, row["image"], row["source"], blobs[key], box, points[:, :2], weight, None))
+        except BAD as error:
+            raise InputError(f"labels.jsonl line {number}", why=_reason(error), fix="see the pack's README") from error
     return samples
 
 
@@ -133,8 +133,10 @@ def _sample(
     key: str, image: str, source: str, blob: bytes | Path, box: Any, xy: Any, weight: Any, area: float | None
 ) -> Sample:
     sides = box[2:] - box[:2]
+    if not (np.isfinite(box).all() and np.isfinite(xy).all()):
+        raise ValueError("a coordinate is not a number")
     if (sides <= 0).any():
-        raise InputError(f"annotation {key}", why="its box has no area", fix="remove it from the label file")
+        raise ValueError("its box has no area")
 
     def read() -> npt.NDArray[np.uint8]:
         return decode(blob if isinstance(blob, bytes) else blob.read_bytes(), key)
@@ -143,34 +145,55 @@ def _sample(
 
 
 def _load_coco(folder: Path, ann: Path, unlabelled: int) -> list[Sample]:
-    labels = json.loads(ann.read_text(encoding="utf-8"))
-    names = {image["id"]: image["file_name"] for image in labels["images"]}
-    home = image_home(folder)
-    people = {c["id"] for c in labels.get("categories", []) if c["name"] == "person"} or {1}
-    samples = []
-    for row in labels["annotations"]:
-        points = np.array(row.get("keypoints", []), np.float32)
-        if row.get("iscrowd"):
-            continue
-        if not points[2::3].any():
-            if not (unlabelled and row.get("category_id") in people and _large(*row["bbox"][2:])):
-                continue
-            points = np.zeros(3 * unlabelled, np.float32)
-        name = names.get(row["image_id"])
-        path = home(name) if name else None
-        if name is None or path is None:
-            raise InputError(
-                f"{ann.name}: annotation {row['id']}",
-                why=f"image {name or row['image_id']} is missing",
-                fix=f"put it into {folder.name}/images",
-            )
-        x, y, w, h = row["bbox"]
-        box = np.array([x, y, x + w, y + h], np.float32) - 0.5  # COCO's boxes are edges, our pixels are centres
-        points = points.reshape(-1, 3)
-        weight = (points[:, 2] > 0).astype(np.float32)
-        sample = _sample(str(row["id"]), name, ann.stem, path, box, points[:, :2], weight, row.get("area"))
-        if "head_box" in row:  # x0, y0, x1, y1, an addition to COCO's format that conversions of MPII carry
-            x0, y0, x1, y1 = row["head_box"]
-            sample = replace(sample, head=0.6 * float(np.hypot(x1 - x0, y1 - y0)))
-        samples.append(sample)
+    try:
+        labels = json.loads(ann.read_text(encoding="utf-8"))
+        names = {image["id"]: image["file_name"] for image in labels["images"]}
+        people = {c["id"] for c in labels.get("categories", []) if c["name"] == "person"} or {1}
+        rows = list(labels["annotations"])
+    except BAD as error:
+        raise InputError(ann.name, why=_reason(error), fix=FORMAT) from error
+    home, samples = image_home(folder), []
+    for number, row in enumerate(rows, 1):
+        try:
+            sample = _from_coco(row, names, people, home, ann.stem, unlabelled)
+        except (*BAD, FileNotFoundError) as error:
+            which = row["id"] if isinstance(row, dict) and "id" in row else f"number {number} of the list, without id"
+            fix = f"put it into {folder.name}/images" if isinstance(error, FileNotFoundError) else FORMAT
+            raise InputError(f"{ann.name}: annotation {which}", why=_reason(error), fix=fix) from error
+        samples += [] if sample is None else [sample]
     return samples
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return str(error)
+    return f"it has no {error}" if isinstance(error, KeyError) else f"not a label: {error}"
+
+
+def _from_coco(
+    row: Any, names: dict[Any, str], people: set[Any], home: Callable[[str], Path | None], source: str, unlabelled: int
+) -> Sample | None:
+    """One annotation; None where it is a crowd, or has no labelled joint and none is asked for.
+
+    Raises: one of BAD: it makes no sense. FileNotFoundError: its picture is not there.
+    """
+    points = np.array(row.get("keypoints", []), np.float32)
+    if row.get("iscrowd"):
+        return None
+    if not points[2::3].any():
+        if not (unlabelled and row.get("category_id") in people and _large(*row["bbox"][2:])):
+            return None
+        points = np.zeros(3 * unlabelled, np.float32)
+    name = names.get(row["image_id"])
+    path = home(name) if name else None
+    if name is None or path is None:
+        raise FileNotFoundError(f"image {name or row['image_id']} is missing")
+    x, y, w, h = row["bbox"]
+    box = np.array([x, y, x + w, y + h], np.float32) - 0.5  # COCO's boxes are edges, our pixels are centres
+    points = points.reshape(-1, 3)
+    weight = (points[:, 2] > 0).astype(np.float32)
+    sample = _sample(str(row["id"]), name, source, path, box, points[:, :2], weight, row.get("area"))
+    if "head_box" in row:  # x0, y0, x1, y1, an addition to COCO's format that conversions of MPII carry
+        x0, y0, x1, y1 = row["head_box"]
+        sample = replace(sample, head=0.6 * float(np.hypot(x1 - x0, y1 - y0)))
+    return sample
