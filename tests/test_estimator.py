@@ -32,6 +32,16 @@ def test_a_part_and_a_limit_leave_people_out():
         estimator(roi=(400, 0, 500, 240)).detect([THREE])
 
 
+def test_a_part_beyond_the_picture_is_told_once(caplog):
+    one = estimator(roi=(80, 0, 5000, 240))
+    assert corners(one.detect([THREE])[0].boxes) == corners(one.detect([THREE])[0].boxes) == [(100, 20), (200, 30)]
+    (told,) = caplog.messages
+    assert told == "--roi reaches beyond the picture (320 x 240 px): its corners are x0,y0,x1,y1"
+    caplog.clear()
+    estimator(roi=(80, 0, 320, 240)).detect([THREE])
+    assert not caplog.messages
+
+
 @pytest.mark.parametrize(
     "settings", [{"max_people": 1}, {"roi": (80, 0, 320, 240)}, {"roi": (80, 0, 320, 240), "max_people": 1}, {}]
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from tfpose_rt.config import PRECISIONS, RunConfig
-from tfpose_rt.errors import DeviceError, UsageError, WeightsError
+from tfpose_rt.config import RunConfig
+from tfpose_rt.device import choose_device, choose_precision, set_threads
+from tfpose_rt.errors import UsageError, WeightsError
 from tfpose_rt.records import BoxFrom, Detections, Float, Image, Poses, frozen
 from tfpose_rt.skeleton import FLIP, NAMES
 from tfpose_rt.smooth import Smoother
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from tfpose_rt.pipeline import Stream
 
 
+log = logging.getLogger(__name__)
 Picture = Image | str | Path  # an array, or the path of a file
 
 
@@ -36,6 +39,8 @@ class PoseEstimator:
     `kernel_reason`, `precision`, `model` and `detector` (what they are, as the recording's header names them),
     `score_kind`, `error_kind`.
     """
+
+    _roi_told = False  # that it reaches beyond the picture
 
     def __init__(self, run: RunConfig | None = None, **options: Any) -> None:
         if "smooth" in options:
@@ -140,6 +145,10 @@ class PoseEstimator:
         if self.run.roi is None:
             return self._detector.detect(images)
         x0, y0, x1, y1 = self.run.roi
+        for h, w in {image.shape[:2] for image in images}:
+            if (x1 > w or y1 > h) and not self._roi_told:
+                self._roi_told = True  # once: the pictures of a folder may have many sizes
+                log.warning("--roi reaches beyond the picture (%d x %d px): its corners are x0,y0,x1,y1", w, h)
         images = [np.ascontiguousarray(image[y0:y1, x0:x1]) for image in images]
         if any(0 in image.shape for image in images):
             raise UsageError(f"--roi {self.run.roi}", why="it lies outside the picture", fix="x0,y0,x1,y1 in pixels")
@@ -250,53 +259,3 @@ def _bgr(picture: Picture, color: str) -> Image:
         return load_image(Path(picture))
     check_picture(picture)
     return np.ascontiguousarray(picture if color == "bgr" else picture[..., ::-1])
-
-
-def choose_device(asked: str) -> tuple[Any, str]:
-    """The torch device for "auto", "cpu", "cuda", "cuda:N" or "mps", and why.
-
-    Raises: DeviceError: it was asked for and cannot be used; an explicit device never falls back.
-    """
-    import torch
-
-    if asked == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda"), f"auto: {torch.cuda.get_device_name()}"
-        return torch.device("cpu"), "auto: no CUDA device"
-    kind = asked.split(":")[0]
-    if kind not in ("cpu", "cuda", "mps"):
-        raise UsageError(f"--device {asked}", why="no such device", fix="auto, cpu, cuda, cuda:N or mps")
-    if kind == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        number = asked.partition(":")[2] or "0"
-        if not number.isdecimal() or int(number) >= count:
-            why = f"torch {torch.__version__} sees {count} CUDA devices"
-            raise DeviceError(f"--device {asked} cannot be used", why=why, fix="--device cpu, or tfpose-rt doctor")
-    if kind == "mps" and not torch.backends.mps.is_available():
-        raise DeviceError("--device mps cannot be used", why="torch finds no Apple GPU", fix="--device cpu")
-    try:
-        return torch.device(asked), "asked for"
-    except RuntimeError as error:
-        raise UsageError(f"--device {asked}", why="no such device", fix="auto, cpu, cuda, cuda:N or mps") from error
-
-
-def choose_precision(asked: str, device: str) -> str:
-    """The precision on a device; auto is fp32 on the CPU and fp16 on a GPU."""
-    if asked == "auto":
-        return "fp16" if device == "cuda" else "fp32"
-    if asked not in PRECISIONS:
-        raise UsageError(f"--precision {asked}", why="no such precision", fix=f"auto, {', '.join(PRECISIONS)}")
-    if asked == "fp16" and device == "cpu":
-        raise DeviceError(
-            "--precision fp16 on the CPU", why="it is slower than fp32 there", fix="--precision fp32 or bf16"
-        )
-    return asked
-
-
-def set_threads(count: int) -> None:
-    """Threads of torch and OpenCV in this process."""
-    import cv2
-    import torch
-
-    torch.set_num_threads(count)
-    cv2.setNumThreads(count)

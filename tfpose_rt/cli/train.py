@@ -76,7 +76,7 @@ def run(
 
     from tfpose_rt.cli.show import say
     from tfpose_rt.cli.watch import interruptible
-    from tfpose_rt.estimator import choose_device
+    from tfpose_rt.device import choose_device
     from tfpose_rt.ops.choice import kernel_choice
     from tfpose_rt.training.data import load
     from tfpose_rt.training.loop import train as work_through

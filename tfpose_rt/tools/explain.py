@@ -146,7 +146,7 @@ def explain(spec: str, run: RunConfig | None = None, *, person: int = 0) -> Expl
 
     from tfpose_rt import assets
     from tfpose_rt.detect import open_detector
-    from tfpose_rt.estimator import choose_device, set_threads
+    from tfpose_rt.device import choose_device, set_threads
     from tfpose_rt.model.trace import trace
     from tfpose_rt.model.weights import load_model
 

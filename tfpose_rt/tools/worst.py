@@ -85,7 +85,7 @@ def look(
     Raises: InputError: nobody is labelled there. UsageError: labels or weights of another layout than COCO's 17 joints.
     """
     from tfpose_rt import assets
-    from tfpose_rt.estimator import choose_device
+    from tfpose_rt.device import choose_device
     from tfpose_rt.model.weights import load_model
 
     path = assets.resolve(run.weights, "pose")

@@ -78,7 +78,7 @@ def examine(
         held_out: a pack's validation part only.
     Raises: InputError: no labels. UsageError: boxes of a detector on a pack, which has crops and no pictures.
     """
-    from tfpose_rt.estimator import choose_device
+    from tfpose_rt.device import choose_device
     from tfpose_rt.ops.choice import select_kernel
 
     require_pycocotools()
