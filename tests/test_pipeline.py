@@ -222,6 +222,27 @@ def test_a_run_that_rests_its_detector_goes_on_as_if_never_cut(every):
             np.testing.assert_array_equal(a.poses.xy, b.poses.xy)
 
 
+class Tail(ListSource):
+    """Frames from the fifth on, and whatever lies between them, as a source that --resume opened gives them."""
+
+    def __iter__(self):
+        return (item for item in super().__iter__() if getattr(item, "index", CHUNK) >= CHUNK)
+
+
+@pytest.mark.parametrize(
+    "change", [Gap(reason="decode_error", t_start=0.1, t_end=0.2, seq_from=6), Segment(size=(320, 240))]
+)
+@pytest.mark.parametrize("stop", [4, 5, 6])
+def test_a_gap_that_is_read_again_interrupts_nothing_a_second_time(change, stop):
+    items = [*WALK[:6], change, *WALK[6:12]]
+    whole = [r.poses for r in run(items, det_every=5)[0] if r.poses is not None]
+    assert [p.box_from[0] for p in whole[5:8]] == ["detector", "detector", "tracker"]
+    estimator = BlockEstimator(RunConfig(det_every=5))
+    with Stream(Tail(items), estimator, replay=whole[: stop + 1], after=stop) as stream:
+        later = [r.poses for r in stream if r.poses is not None]
+    assert [(p.frame, p.box_from) for p in later] == [(p.frame, p.box_from) for p in whole[stop + 1 :]]
+
+
 def test_smoothing_adds_a_field_and_leaves_the_raw_one():
     results, _, _ = run(WALK, smooth="one-euro")
     assert all(r.poses.xy_smooth is not None for r in results)

@@ -77,7 +77,7 @@ class Stream:
         self.hiding = self.run.background == "blur-people"
         self._paused, self._lock = threading.Event(), threading.Lock()
         self._events: deque[Event] = deque()
-        self._forget = False
+        self._forget = self._interrupted = False
         for poses in replay:
             self.follower.update(poses)
         picture = 3 * self.info.size[0] * self.info.size[1]  # bytes
@@ -234,7 +234,7 @@ class Stream:
         for item in chunk:
             yield from self._marked(item)
             if not isinstance(item, Frame):
-                self.follower.interrupt()
+                self._interrupted = True
             if isinstance(item, Gap):
                 yield Result(gap=item, pts=item.t_start)
             elif isinstance(item, Segment):
@@ -278,6 +278,9 @@ class Stream:
         """Detection (or carried boxes) and poses of one chunk; with each the boxes of everybody, where looked for."""
         if not frames:
             return []
+        if self._interrupted and frames[0].index > self._after:  # else the recording went on behind it
+            self.follower.interrupt()
+        self._interrupted = False
         images, carried = [frame.image for frame in frames], self.follower.carried(frames[0])
         everybody: list[Float | None] = [None] * len(frames)
         self.estimator.times["detect"] = 0.0
