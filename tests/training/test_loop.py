@@ -18,7 +18,8 @@ from tfpose_rt.ops.choice import KernelChoice
 from tfpose_rt.training import loop
 from tfpose_rt.training.checkpoint import Average
 from tfpose_rt.training.data import load
-from tfpose_rt.training.loop import Objective, groups, schedule, set_rates, train
+from tfpose_rt.training.loop import groups, schedule, set_rates, train
+from tfpose_rt.training.objective import Objective
 from tfpose_rt.training.recipe import build_config
 from tfpose_rt.training.state import Progress
 

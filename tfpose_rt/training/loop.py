@@ -9,7 +9,8 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -19,66 +20,21 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from tfpose_rt import interrupts, skeleton
+from tfpose_rt import interrupts
 from tfpose_rt.config import TrainConfig
 from tfpose_rt.errors import DeviceError, InputError, OutputError, TfposeError, UsageError
 from tfpose_rt.model.tfpose import TFPose
 from tfpose_rt.model.weights import save_model
 from tfpose_rt.model.yolo_trunk import YoloTrunk
 from tfpose_rt.ops.choice import select_kernel
-from tfpose_rt.training import losses
 from tfpose_rt.training.calibrate import calibrate_file
 from tfpose_rt.training.checkpoint import Average, start_from
 from tfpose_rt.training.data import Sample, is_validation
 from tfpose_rt.training.evaluate import require_pycocotools
 from tfpose_rt.training.loader import Batch, Loader, weigh
+from tfpose_rt.training.objective import Objective
 from tfpose_rt.training.state import Progress, restore, save_state
 from tfpose_rt.training.validate import validate
-
-SCALES = 0.05  # weight of the scales' own term beside the paper's L1: small, they share the queries with it
-
-
-class Objective(nn.Module):
-    """The model, the branches that exist in training only, and their sum."""
-
-    def __init__(self, model: TFPose, config: TrainConfig) -> None:
-        super().__init__()
-        self.model, self.config = model, config
-        self.flow = losses.Flow() if config.loss == "rle" else None
-        self.branch = losses.HeatmapBranch(config.model) if config.heatmap else None
-        falloff = torch.tensor(skeleton.sigmas(config.model.keypoints), dtype=torch.float32)
-        self.register_buffer("falloff", falloff, False)
-        # weight of the heatmap term: the paper's beside mean L1; beside a likelihood, both start about equal
-        self.balance = 50.0 if self.branch is None or config.loss == "l1" else 4.0 / self.branch.blank_error
-        self.guess: Callable[[Tensor], Any] = torch.compile(model.guesses) if config.compile else model.guesses
-
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """One batch -> the terms; "loss" is what is minimised."""
-        amp = self.config.amp == "bf16" or (self.config.amp == "auto" and batch.images.is_cuda)
-        with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=amp):
-            out = self.guess(batch.images)
-        xy, sigma = out.xy.float(), out.sigma.float()
-        target, weight = batch.xy, batch.weight
-        if self.flow is not None:
-            pose = losses.residual_likelihood(xy, sigma, target, weight, self.flow)
-        elif self.config.loss == "laplace":
-            pose = losses.laplace(xy, sigma, target, weight)
-        else:
-            pose = losses.mean_l1(xy, target, weight)
-        inside = (batch.weight > 0).float()  # a joint known to be elsewhere counts as wrong, wherever the guess is
-        right = losses.oks_right(xy.detach(), target, batch.area, self.config.model.size, self.falloff) * inside  # type: ignore[arg-type]
-        first = 1 if self.config.model.start == "image" else 0  # the start pose has no score
-        score = losses.score_loss(out.score.float()[first:], right[first:], batch.known)
-        terms = {"pose": pose.sum(), "score": score.sum(), "l1": losses.mean_l1(xy[-1:], target, weight).sum()}
-        scale = 50.0 if self.config.loss == "l1" else 1.0  # keeps the score term's share alike
-        total = scale * terms["pose"] + 0.5 * terms["score"]
-        if self.config.loss == "l1":  # no likelihood teaches the scales, and a joint's error is read from them
-            terms["scale"] = losses.laplace(xy.detach(), sigma, target, weight).sum()
-            total = total + SCALES * terms["scale"]
-        if self.branch is not None:
-            terms["heatmap"] = self.branch.loss(out.memory, target, weight)
-            total = total + self.balance * terms["heatmap"]
-        return {"loss": total, **{k: v.detach() for k, v in terms.items()}}
 
 
 def groups(objective: Objective, config: TrainConfig) -> list[dict[str, Any]]:
@@ -146,6 +102,38 @@ def train(
     """
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     require_pycocotools()
+    device = join(device, rank, world)
+    kept, held = divide(samples, config)
+    kernel = select_kernel("auto", device, config.model)
+    torch.manual_seed(config.seed)
+    model = TFPose(config.model, mean_pose(kept, config)).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if init is not None:
+        start_from(model, init)
+    objective = Objective(model, config).to(device)
+    optimizer = torch.optim.AdamW(groups(objective, config), betas=(0.9, 0.999), fused=True)
+    run = Run(folder, config, objective, optimizer, Average(model, config.ema), Progress(), held, rank, world)
+    if resume:
+        restore(folder / "state.safetensors", objective, optimizer, run.average, run.progress)
+    elif rank == 0:
+        begin(folder, config, {"people": len(kept), "kernel": dataclasses.asdict(kernel)})
+    loader = Loader(kept, config, rank, world, device)
+    batches = loader.iterate(run.progress.step)
+    try:
+        work(run, loader, batches, device, report)
+    except KeyboardInterrupt:
+        if rank == 0:
+            save_state(folder / "state.safetensors", objective, optimizer, run.average, run.progress)
+        raise
+    finally:
+        batches.close()  # type: ignore[attr-defined]
+    if rank == 0 and held:
+        for name in ("last", "best"):
+            calibrate_file(folder / f"{name}.safetensors", held, "held-out photographs of the training set")
+    return run.progress
+
+
+def join(device: torch.device | None, rank: int, world: int) -> torch.device:
+    """The device of this process, which joins the others where there are any. Raises: DeviceError: on mps."""
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cuda" and world > 1:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", rank)))
@@ -154,83 +142,88 @@ def train(
         raise DeviceError("training on mps", why="the backward of grid sampling is missing there", fix="--device cpu")
     if world > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return device
+
+
+def divide(samples: list[Sample], config: TrainConfig) -> tuple[list[Sample], list[Sample]]:
+    """Whom to train on, and who is held out. Raises: InputError: nobody is left to train on."""
     held = [s for s in samples if is_validation(s.image)] if config.hold_out else []
     kept = weigh([s for s in samples if not (config.hold_out and is_validation(s.image))], config)
     if not kept:
         why = "no labelled person of the sources asked for"
         raise InputError("nothing to train on", why=why, fix="--set sources=[]")
-    kernel = select_kernel("auto", device, config.model)
-    torch.manual_seed(config.seed)
-    model = TFPose(config.model, mean_pose(kept, config)).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if init is not None:
-        start_from(model, init)
-    objective = Objective(model, config).to(device)
-    optimizer = torch.optim.AdamW(groups(objective, config), betas=(0.9, 0.999), fused=True)
-    average = Average(model, config.ema)
-    progress = Progress()
-    if resume:
-        restore(folder / "state.safetensors", objective, optimizer, average, progress)
-    elif rank == 0:
-        if (folder / "run.json").exists():
-            raise OutputError(
-                f"{folder} holds a run", why="runs are never replaced", fix="--resume, or another --save-dir"
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        facts = {"people": len(kept), "torch": torch.__version__, "kernel": dataclasses.asdict(kernel)}
-        (folder / "run.json").write_text(json.dumps({**dataclasses.asdict(config), **facts}, indent=1))
+    return kept, held
+
+
+def begin(folder: Path, config: TrainConfig, facts: dict[str, Any]) -> None:
+    """Write down what a new run is. Raises: OutputError: the folder holds another."""
+    if (folder / "run.json").exists():
+        raise OutputError(f"{folder} holds a run", why="runs are never replaced", fix="--resume, or another --save-dir")
+    folder.mkdir(parents=True, exist_ok=True)
+    told = {**dataclasses.asdict(config), **facts, "torch": torch.__version__}
+    (folder / "run.json").write_text(json.dumps(told, indent=1))
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What every step and every validation of a run works on."""
+
+    folder: Path
+    config: TrainConfig
+    objective: Objective
+    optimizer: torch.optim.Optimizer
+    average: Average
+    progress: Progress
+    held: list[Sample]
+    rank: int
+    world: int
+
+
+def work(
+    run: Run, loader: Loader, batches: Iterator[Batch], device: torch.device, report: Callable[[Progress], None]
+) -> None:
+    """Step after step to the end of the run, with a validation now and then."""
+    config, progress, world = run.config, run.progress, run.world
+    objective = run.objective
     network = nn.parallel.DistributedDataParallel(objective, broadcast_buffers=False) if world > 1 else objective
-    loader = Loader(kept, config, rank, world, device)
     total = min(config.epochs * loader.steps_per_epoch, config.steps or sys.maxsize)
     last_validation = progress.seconds
-    batches = loader.iterate(progress.step)
     recent: list[dict[str, float]] = []  # losses since the last validation: one batch's say little
-    try:
-        while progress.done < 1:
-            began = time.monotonic()
-            progress.lr = set_rates(optimizer, config, progress)
-            terms = network(next(batches).to(device))
-            terms["loss"].backward()
-            norm = nn.utils.clip_grad_norm_(objective.parameters(), config.clip)
-            if not math.isfinite(float(norm)):
-                raise TfposeError(
-                    f"step {progress.step}: the gradient is not a number",
-                    why=f"loss {float(terms['loss'].detach()):.4g}",
-                    fix="--lr half of this, or --resume from the last checkpoint",
-                )
-            with interrupts.deferred() as heed:  # what is saved then is a whole step
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-                progress.step += 1
-                average.update(model, progress.step)
-                progress.seconds += min(time.monotonic() - began, 30.0)  # a stopped machine is not work
-                progress.seen += loader.each * world
-                progress.epoch = progress.step // loader.steps_per_epoch
-                late = progress.seconds - last_validation >= config.val_every * 60
-                progress.done, due = agree(config, progress, total, late, world, device)
-            heed()
-            progress.losses = {k: float(v.detach()) for k, v in terms.items()}
-            recent.append(progress.losses)
-            progress.metrics = None
-            report(progress)
-            if progress.done >= 1 or due:
-                last_validation = progress.seconds
-                if rank == 0:
-                    means = {k: fmean(step[k] for step in recent) for k in recent[0]}
-                    checkpoint(folder, objective, optimizer, average, progress, held, means)
-                    report(progress)
-                recent.clear()
-                if world > 1:
-                    dist.barrier()
-    except KeyboardInterrupt:
-        if rank == 0:
-            save_state(folder / "state.safetensors", objective, optimizer, average, progress)
-        raise
-    finally:
-        batches.close()  # type: ignore[attr-defined]
-    if rank == 0 and held:
-        for name in ("last", "best"):
-            calibrate_file(folder / f"{name}.safetensors", held, "held-out photographs of the training set")
-    return progress
+    while progress.done < 1:
+        began = time.monotonic()
+        progress.lr = set_rates(run.optimizer, config, progress)
+        terms = network(next(batches).to(device))
+        terms["loss"].backward()
+        norm = nn.utils.clip_grad_norm_(objective.parameters(), config.clip)
+        if not math.isfinite(float(norm)):
+            raise TfposeError(
+                f"step {progress.step}: the gradient is not a number",
+                why=f"loss {float(terms['loss'].detach()):.4g}",
+                fix="--lr half of this, or --resume from the last checkpoint",
+            )
+        with interrupts.deferred() as heed:  # what is saved then is a whole step
+            run.optimizer.step()
+            run.optimizer.zero_grad(set_to_none=True)
+            progress.step += 1
+            run.average.update(objective.model, progress.step)
+            progress.seconds += min(time.monotonic() - began, 30.0)  # a stopped machine is not work
+            progress.seen += loader.each * world
+            progress.epoch = progress.step // loader.steps_per_epoch
+            late = progress.seconds - last_validation >= config.val_every * 60
+            progress.done, due = agree(config, progress, total, late, world, device)
+        heed()
+        progress.losses = {k: float(v.detach()) for k, v in terms.items()}
+        recent.append(progress.losses)
+        progress.metrics = None
+        report(progress)
+        if progress.done >= 1 or due:
+            last_validation = progress.seconds
+            if run.rank == 0:
+                checkpoint(run, {k: fmean(step[k] for step in recent) for k in recent[0]})
+                report(progress)
+            recent.clear()
+            if world > 1:
+                dist.barrier()
 
 
 def set_rates(optimizer: torch.optim.Optimizer, config: TrainConfig, progress: Progress) -> float:
@@ -259,16 +252,9 @@ def agree(
     return float(shared[0]), bool(shared[1])
 
 
-def checkpoint(
-    folder: Path,
-    objective: Objective,
-    optimizer: torch.optim.Optimizer,
-    average: Average,
-    progress: Progress,
-    held: list[Sample],
-    means: dict[str, float],
-) -> None:
+def checkpoint(run: Run, means: dict[str, float]) -> None:
     """Validate the averaged weights, keep the best, save all, add a line with the mean losses to the log."""
+    folder, objective, average, progress, held = run.folder, run.objective, run.average, run.progress, run.held
     model = TFPose(objective.model.config)
     model.load_state_dict(average.state, strict=False)
     device = next(objective.parameters()).device
@@ -279,7 +265,7 @@ def checkpoint(
     if value > progress.best:
         progress.best = value
         save_model(folder / "best.safetensors", model, facts)
-    save_state(folder / "state.safetensors", objective, optimizer, average, progress)
+    save_state(folder / "state.safetensors", objective, run.optimizer, average, progress)
     row = {
         "step": progress.step,
         "seconds": round(progress.seconds),
