@@ -115,6 +115,20 @@ def test_strict_looks_at_what_the_summary_of_a_table_counts(program, tmp_path):
         assert (tmp_path / f"{name}.jsonl").exists() == (expected == 0)
 
 
+@pytest.mark.parametrize("name", ["short.jsonl", "short.csv"])
+@pytest.mark.parametrize(("complete", "ended"), [(False, "signal"), (False, "decode_error"), (True, "user")])
+def test_a_recording_that_says_it_is_not_complete_is_told_when_it_is_read(program, tmp_path, name, complete, ended):
+    sink = (CsvSink if name.endswith("csv") else JsonlSink)(tmp_path / name, header())
+    for result in results():
+        sink.write(result)
+    sink.close(SUMMARY | {"complete": complete, "ended": ended})
+    warning = f"{name} is not complete: it ended early ({ended}); "
+    for words in (("convert", name, "-f", "trc", "-o", "out"), ("plot", name)):
+        code, err = program(*words)
+        assert code == 0
+        assert err.count(warning) == (not complete), words
+
+
 def test_an_unfinished_recording_is_pointed_at(program, tmp_path):
     (tmp_path / "clip.jsonl").rename(tmp_path / "take.jsonl.part")
     code, err = program("convert", "take.jsonl", "-o", "k.csv")

@@ -105,8 +105,7 @@ def read_motion(path: Path, *, field: str = "raw") -> Motion:
         raise InputError(f"{path.name} holds no frame", why="nothing to plot", fix="another recording")
     times = _times(rows)
     read = [row if isinstance(row, Result) else Result(frame=-1) for row in rows]
-    if source.summary is None:
-        tell_cut_short(path, sum(isinstance(row, Result) for row in rows))
+    tell_cut_short(path, source.summary, sum(isinstance(row, Result) for row in rows))
     people, unnamed = _people([r.poses if r.frame >= 0 else None for r in read], field)
     return Motion(
         name=path.name, header=source.header, pts=times, frames=np.array([r.frame for r in read]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -108,10 +108,13 @@ def no_smooth_in_table(path: Path) -> UsageError:
     return UsageError("--field smooth", why=why, fix=fix)
 
 
-def tell_cut_short(path: Path, frames: int) -> None:
-    """Warn of a recording without a summary."""
+def tell_cut_short(path: Path, summary: Mapping[str, Any] | None, frames: int) -> None:
+    """Warn of a recording without a summary, or with one that says that it does not hold the whole source."""
     what = f"{plural(frames, 'frame is', 'frames are')} in it"
-    log.warning("%s was cut short: it has no summary; %s", path.name, what)
+    if summary is None:
+        log.warning("%s was cut short: it has no summary; %s", path.name, what)
+    elif summary.get("complete") is False:
+        log.warning("%s is not complete: it ended early (%s); %s", path.name, summary.get("ended"), what)
 
 
 def convert(
@@ -223,9 +226,10 @@ def _summary(path: Path, source: Source, counted: Stats, *, strict: bool) -> dic
     if told is None:
         if strict:
             raise PartialError(f"{path.name} was cut short", why="it has no summary", fix="video --resume")
-        tell_cut_short(path, counted.frames)
     elif strict and told.get("gaps"):  # tables hold the number alone
         raise PartialError(f"{path.name} has gaps", why=f"its summary counts {told['gaps']}")
     elif strict and told.get("complete") is False:
-        raise PartialError(f"{path.name} was cut short", why=f"it ended by {told.get('ended')}", fix="video again")
+        fix = "video --resume" if told.get("ended") == "signal" else "video again"
+        raise PartialError(f"{path.name} was cut short", why=f"it ended by {told.get('ended')}", fix=fix)
+    tell_cut_short(path, told, counted.frames)
     return {k: v for k, v in (told or cut_short(counted)).items() if k != "type"}
