@@ -71,7 +71,7 @@ class PoseEstimator:
         self.engine, self.engine_reason = engine.name, engine.reason
         if self.run.threads:  # after ultralytics' import, which changes such settings
             set_threads(self.run.threads)
-        choice = select_kernel(self.run.kernel, self.device)
+        choice = select_kernel(self.run.kernel, self.device, self._net.config)
         self.kernel, self.kernel_reason = choice.name, choice.reason
         if self.engine == "openvino":
             self.kernel_reason = "OpenVINO's own sampling"

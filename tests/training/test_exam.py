@@ -1,17 +1,20 @@
 """Judging a model on whole pictures: who counts, and how often."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from program import run_program
 
-from tfpose_rt.config import RunConfig
+from tfpose_rt.config import ModelConfig, RunConfig
 from tfpose_rt.ops.choice import KernelChoice
 from tfpose_rt.training import exam
 from tfpose_rt.training.exam import APART, examine, kernels_apart, one_each
 from tfpose_rt.training.validate import Answers
+
+MODEL = SimpleNamespace(config=ModelConfig())
 
 
 def test_a_person_found_twice_counts_once():
@@ -41,8 +44,8 @@ def test_on_a_processor_the_kernels_are_not_compared_and_why_is_said(monkeypatch
 def kernels(monkeypatch):
     """As if the fused kernel could run: the kernels that were chosen, and what the model says with each of them."""
     chosen, said = [], {}
-    monkeypatch.setattr("tfpose_rt.ops.choice.kernel_choice", lambda kernel, device: KernelChoice("cuda fused", "fits"))
-    monkeypatch.setattr("tfpose_rt.ops.choice.select_kernel", lambda kernel, device: chosen.append(kernel))
+    monkeypatch.setattr("tfpose_rt.ops.choice.kernel_choice", lambda kernel, *_: KernelChoice("cuda fused", "fits"))
+    monkeypatch.setattr("tfpose_rt.ops.choice.select_kernel", lambda kernel, *_: chosen.append(kernel))
     monkeypatch.setattr(exam, "answer", lambda model, samples, *, batch: said[chosen[-1]])
     return chosen, said
 
@@ -58,14 +61,14 @@ def test_the_kernels_are_compared_on_the_same_crops(kernels, kernel):
     said["fused"] = answers(xy, scores)
     xy[1, 3], xy[0, 5], scores[1, 16] = (3, -4), (4.5, 0), 0.25
     said["torch"] = answers(xy, scores)
-    told = kernels_apart(None, [None, None], kernel, torch.device("cuda", 0))
+    told = kernels_apart(MODEL, [None, None], kernel, torch.device("cuda", 0))
     assert told == {"px": 5.0, "score": 0.25, "crops": 2}
     assert chosen == ["fused", "torch", kernel]  # and what was asked for runs the rest
 
 
 def test_what_was_asked_for_runs_the_rest_whatever_happens(kernels):
     with pytest.raises(KeyError):
-        kernels_apart(None, [], "auto", torch.device("cuda", 0))
+        kernels_apart(MODEL, [], "auto", torch.device("cuda", 0))
     assert kernels[0] == ["fused", "auto"]
 
 

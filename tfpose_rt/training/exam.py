@@ -91,7 +91,7 @@ def examine(
     device, _ = choose_device(run.device)
     precision = "fp32" if run.precision == "auto" else run.precision
     model, engine = open_model(path, run.engine, device, precision)
-    kernel = select_kernel(run.kernel, device).name if engine == "torch" else f"{engine}'s own"
+    kernel = select_kernel(run.kernel, device, model.config).name if engine == "torch" else f"{engine}'s own"
     facts: dict[str, Any] = {
         "model": path.stem, "sha256": assets.sha256(path)[:12], "data": folder.name, "boxes": boxes, "flip": flip,
         "engine": engine, "precision": precision, "kernel": kernel,
@@ -139,7 +139,7 @@ def kernels_apart(model: Any, samples: Sequence[Sample], kernel: str, device: to
     """
     from tfpose_rt.ops.choice import FUSED, kernel_choice, select_kernel
 
-    choice = kernel_choice("auto", device)
+    choice = kernel_choice("auto", device, model.config)
     if choice.name != FUSED:
         return {"px": None, "score": None, "crops": 0, "why": choice.reason}
     said = []
@@ -148,7 +148,7 @@ def kernels_apart(model: Any, samples: Sequence[Sample], kernel: str, device: to
             select_kernel(each, device)
             said.append(answer(model, samples, batch=len(samples)))
     finally:
-        select_kernel(kernel, device)
+        select_kernel(kernel, device, model.config)
     fused, plain = said
     apart = float(np.linalg.norm(fused.xy - plain.xy, axis=-1).max())
     score = float(np.abs(fused.scores - plain.scores).max())
