@@ -34,6 +34,6 @@ def test_opcheck_on_the_gpu():
 def test_first_use_inside_a_capture_is_an_error_in_words():
     x = make(Case(channels=48, points=2), "cuda")  # an instance that no other test loads
     graph = torch.cuda.CUDAGraph()
-    with pytest.raises(RuntimeError, match="warmup"), torch.cuda.graph(graph):
+    with pytest.raises(RuntimeError, match="warmup"), torch.cuda.graph(graph):  # noqa: PT012 - the second statement raises
         _ = x.value + 0  # at the end torch warns of an empty graph, and a warning would replace the error
         ms_deform_attn(*x.tensors, x.shapes)
