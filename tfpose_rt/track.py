@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from tfpose_rt import likeness
 from tfpose_rt.likeness import SURE, Array, Bools, Rows, weights
@@ -259,6 +258,8 @@ class Tracker:
 
 def best_pairs(worth: Array, allowed: Bools) -> list[tuple[int, int]]:
     """The pairing of rows and columns with the greatest total worth; pairs that are not allowed are left out."""
+    from scipy.optimize import linear_sum_assignment  # most of a second to load: not before somebody is there
+
     gain = np.where(allowed, worth - worth.min(initial=0.0) + 1.0, 0.0)  # any allowed pair is better than none
     chosen = zip(*linear_sum_assignment(gain, maximize=True), strict=True)
     return [(int(a), int(b)) for a, b in chosen if allowed[a, b]]

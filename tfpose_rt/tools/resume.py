@@ -125,7 +125,7 @@ def ended_early(job: Job) -> dict[str, Any] | None:
 def _last_record(path: Path) -> Any:
     with path.open("rb") as file:
         file.seek(max(path.stat().st_size - TAIL, 0))
-        record = json.loads(file.read().splitlines()[-1])
+        record = json.loads((file.read().splitlines() or [b"{}"])[-1])
     return record if record.get("type") == "summary" else None
 
 
