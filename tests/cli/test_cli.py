@@ -50,20 +50,26 @@ def test_help_loads_nothing_heavy() -> None:
     assert seen == [f"seen {name} 0 []" for name in ["", *ALL]], answer.stderr
 
 
+def processor_time(code: str) -> float:
+    """Seconds that a child takes to run this, in all its threads."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert child("-c", code).returncode == 0
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+
+
 def test_help_answers_within_half_a_second() -> None:
-    """Processor time, in one of five attempts, so that a busy machine does not decide."""
+    """Processor time, in one of five attempts, so that a busy machine does not decide.
+
+    On a slow machine, within twice what Python and typer alone take there.
+    """
+    most = max(0.5, 2 * min(processor_time("import typer.rich_utils") for _ in range(3)))
     used: list[float] = []
-    while len(used) < 5 and min(used, default=1) >= 0.5:
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert (
-            child(
-                "-c", "import sys; sys.argv = ['tfpose-rt', '--help']; import tfpose_rt.cli as c; c.main()"
-            ).returncode
-            == 0
+    while len(used) < 5 and min(used, default=9) >= most:
+        used.append(
+            processor_time("import sys; sys.argv = ['tfpose-rt', '--help']; import tfpose_rt.cli as c; c.main()")
         )
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        used.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
-    assert min(used) < 0.5
+    assert min(used) < most
 
 
 def test_the_reference_has_every_option_of_every_command() -> None:
