@@ -31,6 +31,10 @@ def plot(
         Path | None,
         typer.Option("--out", "-o", help="PNG, SVG or PDF; RECORDING_WHAT.png here.", rich_help_panel=OUTPUT),
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="CSV for the numbers drawn; a figure too with -o.", rich_help_panel=OUTPUT),
+    ] = None,
     show: Annotated[
         bool, typer.Option("--show", help="In a window; a file too with -o.", rich_help_panel=DISPLAY)
     ] = False,
@@ -43,9 +47,11 @@ def plot(
     from tfpose_rt.errors import UsageError
     from tfpose_rt.io.sinks import check_outputs
     from tfpose_rt.tools.motion import read_motion
-    from tfpose_rt.tools.plot import check_suffix
+    from tfpose_rt.tools.plot import check_suffix, view_of
     from tfpose_rt.tools.plot import plot as draw
+    from tfpose_rt.tools.plot_table import check_table, write_table
     from tfpose_rt.training.plots import save
+    from tfpose_rt.wording import plural
 
     show_log(0, quiet)
     if field not in ("raw", "smooth"):
@@ -54,14 +60,24 @@ def plot(
         raise UsageError(f"--kpt-thr {kpt_thr}", why="it lies in 0..1", fix="--kpt-thr 0.3")
     if show:
         _require_screen()
-    target = out if out or show else Path(f"{recording.name.removesuffix('.part').rpartition('.')[0]}_{what}.png")
+    stem = recording.name.removesuffix(".part").rpartition(".")[0]
+    target = out if out or show or data else Path(f"{stem}_{what}.png")
     if target:
         check_suffix(target)
-        check_outputs([target], overwrite, inputs=[recording])
-    made = draw(read_motion(recording, field=field), what, ids=ids, joints=joints, threshold=kpt_thr, field=field)
+    if data:
+        check_table(data)
+    check_outputs([path for path in (target, data) if path], overwrite, inputs=[recording])
+    motion = read_motion(recording, field=field)
+    made = None
+    if target or show:
+        made = draw(motion, what, ids=ids, joints=joints, threshold=kpt_thr, field=field)
     if target:
         save(made, target)
         say(f"wrote {target}")
+    if data:
+        view = view_of(motion, what, ids=ids, joints=joints, threshold=kpt_thr, field=field)
+        count = write_table(view, what, data, overwrite=overwrite)
+        say(f"wrote {data} ({plural(count, 'row')})")
     if show:
         _show(made, recording.name)
 

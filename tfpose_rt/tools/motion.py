@@ -31,6 +31,8 @@ CORNERS: dict[str, tuple[str, str]] = {
     )
     for side in ("left", "right")
 }  # fmt: skip
+TRUNK = "trunk"
+ANGLES = (*CORNERS, TRUNK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,9 +211,21 @@ def angle(at: Array, one: Array, other: Array) -> Array:
 
 
 def angles(xy: Array, joint: str) -> Array:
-    """The angle (T,) at a joint of `CORNERS` from points (T, K, 2)."""
+    """The angle (T,) at a joint of `CORNERS`, or the trunk's inclination, from points (T, K, 2)."""
+    if joint == TRUNK:
+        return inclination(xy)
     one, other = CORNERS[joint]
     return angle(xy[:, INDEX[joint]], xy[:, INDEX[one]], xy[:, INDEX[other]])
+
+
+def inclination(xy: Array) -> Array:
+    """How far the trunk leans, in degrees (T,), from points (T, K, 2).
+
+    From the centre of the hips to that of the shoulders, against the vertical of the picture: 0 is upright, 90 level to
+    either side. NaN where one of the four joints is unknown.
+    """
+    hips, shoulders = (xy[:, [INDEX[f"left_{one}"], INDEX[f"right_{one}"]]].mean(1) for one in ("hip", "shoulder"))
+    return angle(hips, hips - (0, 1), shoulders)
 
 
 def joints_of(text: str, known: Sequence[str] = NAMES) -> tuple[str, ...]:
@@ -224,9 +238,9 @@ def joints_of(text: str, known: Sequence[str] = NAMES) -> tuple[str, ...]:
         return tuple(known)
     chosen: set[str] = set()
     for word in words:
-        match = {name for name in NAMES if word in (name, name.partition("_")[2])}
+        match = {name for name in (*NAMES, *known) if word in (name, name.partition("_")[2])}
         if not match:
-            words_known = dict.fromkeys([*NAMES, *(n.partition("_")[2] for n in NAMES if "_" in n)])
+            words_known = dict.fromkeys([*NAMES, *known, *(n.partition("_")[2] for n in NAMES if "_" in n)])
             near = difflib.get_close_matches(word, words_known, 3, 0.5)
             raise UsageError(f"unknown joint {word!r}", why="no such name", fix=", ".join(near) or ", ".join(NAMES))
         if not match & set(known):

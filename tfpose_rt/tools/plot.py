@@ -7,6 +7,7 @@ frames are missing, and the place is shaded.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,12 @@ import numpy as np
 
 from tfpose_rt.errors import UsageError
 from tfpose_rt.skeleton import EDGES, INDEX, NAMES, side
-from tfpose_rt.tools.motion import CORNERS, Array, Motion, Person, angles, ids_of, joints_of, speed, sure
+from tfpose_rt.tools.motion import ANGLES, TRUNK, Array, Motion, ids_of, joints_of, sure
+from tfpose_rt.tools.plot_table import angle_of, mostly_known, speed_of, steps, x_of, y_of
 from tfpose_rt.tools.timeline import (
     ABSENT,
     MISSING,
     SIDES,
-    Series,
     View,
     finish,
     over_time,
@@ -64,17 +65,25 @@ def plot(
     Returns: a matplotlib figure.
     Raises: UsageError: no such figure, joint or id. InputError: nobody to draw. TfposeError: matplotlib is missing.
     """
+    view = view_of(motion, what, ids=ids, joints=joints, threshold=threshold, field=field, most=MOST)
+    return DRAWINGS[what](view)
+
+
+def view_of(
+    motion: Motion, what: str, *, ids: str, joints: str, threshold: float, field: str, most: int | None = None
+) -> View:
+    """Who and which joints are asked for; as in `plot`, with at most so many people unless they were named."""
     if what not in DRAWINGS:
         raise UsageError(f"--what {what}", why="no such figure", fix=", ".join(DRAWINGS))
-    chosen = joints_of(joints, tuple(CORNERS) if what == "angles" else NAMES)
+    chosen = joints_of(joints, ANGLES if what == "angles" else NAMES)
     everybody = () if what == "timing" else ids_of(ids, motion)
     people = [motion.people[i] for i in everybody]
     note = "" if what == "timing" else f"{field} points; joints scored under {threshold:g} count as unknown"
-    if ids in ("", "all") and len(people) > MOST and what != "gaps":
-        longest = sorted(people, key=lambda p: -int(p.seen.sum()))[:MOST]
-        note += f"; {MOST} of {len(people)} people, those seen longest"
+    if most and ids in ("", "all") and len(people) > most and what != "gaps":
+        longest = sorted(people, key=lambda p: -int(p.seen.sum()))[:most]
+        note += f"; {most} of {len(people)} people, those seen longest"
         people = sorted(longest, key=lambda p: p.id)
-    return DRAWINGS[what](View(motion, people, chosen, threshold, note))
+    return View(motion, people, chosen, threshold, note)
 
 
 def check_suffix(path: Path) -> None:
@@ -85,11 +94,8 @@ def check_suffix(path: Path) -> None:
 
 def draw_xy(view: View) -> Any:
     """X and y of each joint over time."""
-
-    def part(axis: int) -> Series:
-        return lambda person, name: sure(person, view.threshold)[:, INDEX[name], axis]
-
-    made, grid = over_time(view, [("x", part(0)), ("y", part(1))], unit="px", spread=lambda p, n: p.errors[:, INDEX[n]])
+    columns = [("x", partial(x_of, view)), ("y", partial(y_of, view))]
+    made, grid = over_time(view, columns, unit="px", spread=lambda p, n: p.errors[:, INDEX[n]])
     for axes in grid[:, 1::2].flat:
         axes.invert_yaxis()
     told = not all(np.isnan(person.errors).all() for person in view.people)
@@ -102,28 +108,21 @@ def draw_xy(view: View) -> Any:
 
 def draw_speed(view: View) -> Any:
     """Speed of each joint over time."""
-
-    def of(person: Person, name: str) -> Array:
-        return speed(sure(person, view.threshold)[:, INDEX[name]], view.motion.pts)
-
-    made, grid = over_time(view, [("", of)], unit="px/s")
+    made, grid = over_time(view, [("", partial(speed_of, view))], unit="px/s")
     for axes in grid.flat:
         axes.set_ylim(bottom=0)
     return finish(made, view, "joint speeds in the image plane", grid.flat, "px a second, by the frames' own times")
 
 
 def draw_angles(view: View) -> Any:
-    """Angle at each joint over time."""
-
-    def of(person: Person, name: str) -> Array:
-        return angles(sure(person, view.threshold), name)
-
-    made, grid = over_time(view, [("", of)], unit="image-plane °")
+    """Angle at each joint, and of the trunk, over time."""
+    made, grid = over_time(view, [("", partial(angle_of, view))], unit="image-plane °")
     for axes in grid.flat:
         axes.set_ylim(0, 185)
         axes.set_yticks([0, 45, 90, 135, 180])
     note = "image-plane degrees: the angle as seen in the picture, not the joint's angle in space; 180 = stretched"
-    return finish(made, view, "joint angles in the image plane", grid.flat, note)
+    trunk = "trunk: hips to shoulders against the picture's vertical, 0 = upright" if TRUNK in view.joints else ""
+    return finish(made, view, "joint angles in the image plane", grid.flat, note, trunk)
 
 
 def draw_traj(view: View) -> Any:
@@ -211,8 +210,7 @@ def draw_gaps(view: View) -> Any:
         away = motion.there & ~person.seen
         if away.any():
             axes.broken_barh(spans(away, view.edges), (row - 0.36, 0.72), color=ABSENT, lw=0, label="not seen")
-        with np.errstate(invalid="ignore"):
-            known = (person.scores[:, [INDEX[n] for n in names]] >= view.threshold).mean(1) >= 0.5
+        known = mostly_known(view, person, names)
         colour = SIDES[side(INDEX[names[0]])] if one else COLOURS[row % len(COLOURS)]
         axes.broken_barh(spans(person.seen & known, view.edges), (row - 0.36, 0.72), color=colour, lw=0)
         axes.broken_barh(spans(person.seen & ~known, view.edges), (row - 0.36, 0.72), color=colour, alpha=0.35, lw=0)
@@ -236,9 +234,7 @@ def draw_gaps(view: View) -> Any:
 def draw_timing(view: View) -> Any:
     """Time from frame to frame, and of live recordings the latency and what was passed over."""
     motion = view.motion
-    step = np.full(len(motion.pts), np.nan)
-    step[1:] = np.where(motion.there[1:] & motion.there[:-1], np.diff(motion.pts) * 1e3, np.nan)
-    parts = [("from the frame before, ms", step)]
+    parts = [("from the frame before, ms", steps(motion))]
     if not np.isnan(motion.latency).all():
         parts.append(("latency, ms", motion.latency))
     if motion.skipped.any():

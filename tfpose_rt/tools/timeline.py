@@ -161,7 +161,7 @@ def over_time(
     for row, (joint, names) in enumerate(groups.items()):
         for place, (person, (heading, series)) in enumerate((p, c) for p in view.people for c in columns):
             axes = grid[row, place]
-            lines = [(side(INDEX[name]), series(person, name)) for name in names]
+            lines = [(side(INDEX[name]) if name in INDEX else "middle", series(person, name)) for name in names]
             shade_unknown(axes, view, person, lines)
             for name, (label, values) in zip(names, lines, strict=True):
                 if spread is not None:
