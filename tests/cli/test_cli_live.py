@@ -83,6 +83,7 @@ def test_an_address_that_is_refused_is_code_3_without_its_password(tmp_path: Pat
         (["--display", "window"], 6, "no screen"),
         (["--display", "none", "-w", "absent.safetensors"], 5, "no such file"),
         (["--display", "none", "--detector", "yolo-x"], 5, "no weights are called"),
+        (["--display", "none", "--weights", "yolo-n"], 5, "yolo-n is a detector, not a pose model"),
     ],
 )
 def test_what_makes_no_sense_is_said_before_anything_is_opened(

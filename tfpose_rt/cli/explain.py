@@ -83,15 +83,13 @@ def check_source(spec: str) -> None:
     """
     from tfpose_rt.errors import InputError, UsageError
     from tfpose_rt.io.sinks import SINKS
-    from tfpose_rt.io.urls import mask
+    from tfpose_rt.tools.explain import refuse_live
 
     name, at, frame = spec.rpartition("@")
-    word = spec if Path(spec).exists() or not at else name
-    path = Path(word)
-    if word.startswith("synthetic"):
+    path = Path(spec if Path(spec).exists() or not at else name)
+    refuse_live(spec)
+    if str(path).startswith("synthetic"):
         return
-    if "://" in spec or word == "-" or word.isdecimal() or word.startswith("camera:"):
-        raise UsageError(f"{mask(spec)} has no frames to go back to", why="it is live", fix="a file")
     if not path.exists():
         raise InputError(f"no file {path}", why="nothing has that name", fix="the path of an image, or VIDEO@FRAME")
     suffix = path.with_suffix("").suffix if path.suffix == ".part" else path.suffix

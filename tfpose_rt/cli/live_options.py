@@ -179,12 +179,12 @@ def data_files(out: Sequence[Path], format: str, record: Path | None) -> Job:
 
 
 def check_weights(run: RunConfig) -> None:
-    """Raises: WeightsError: what was asked for is not there; told before a camera is switched on."""
+    """Raises: WeightsError: what was asked for is not there, or of another kind; told before a camera is opened."""
     from tfpose_rt import assets
 
-    for name in (run.weights, run.detector):
-        if name != "none":
-            assets.resolve(name)
+    assets.resolve(run.weights, "pose")
+    if run.detector != "none":
+        assets.resolve(run.detector, "detector")
 
 
 def check_files(source: str, out: Sequence[Path], record: Path | None, what: str, overwrite: bool) -> None:

@@ -16,7 +16,8 @@ from tfpose_rt import skeleton
 from tfpose_rt.config import RunConfig, SourceOptions
 from tfpose_rt.crop import apply, crop_matrix, fit_box, invert, warp
 from tfpose_rt.errors import InputError, UsageError
-from tfpose_rt.io.sources import IMAGE_SUFFIXES, URL, open_source
+from tfpose_rt.io.sources import IMAGE_SUFFIXES, open_source
+from tfpose_rt.io.urls import mask
 from tfpose_rt.records import Frame, Image
 
 Array = npt.NDArray[np.float64]
@@ -93,6 +94,14 @@ class Explained:
         return f"{where}, person {self.number} of {len(self.boxes)}"
 
 
+def refuse_live(spec: str) -> None:
+    """Raises: UsageError: a camera, a pipe or an address, with or without @ and a number; no password is in it."""
+    name, at, _ = spec.rpartition("@")
+    word = spec if Path(spec).exists() or not at else name
+    if "://" in spec or word == "-" or word.isdecimal() or word.startswith("camera:"):
+        raise UsageError(f"{mask(spec)} has no frames to go back to", why="it is live", fix="a file")
+
+
 def read_frame(spec: str) -> tuple[Frame, str, bool]:
     """The picture that IMAGE or VIDEO@FRAME names.
 
@@ -101,6 +110,7 @@ def read_frame(spec: str) -> tuple[Frame, str, bool]:
     Returns: the frame, the source's name, and whether a frame was named.
     Raises: UsageError: a video without a frame, or what has no frames to choose from. InputError: it cannot be read.
     """
+    refuse_live(spec)
     match = AT_FRAME.fullmatch(spec)
     if match is None or Path(spec).exists():
         if Path(spec).suffix.lower() not in IMAGE_SUFFIXES:
@@ -109,8 +119,6 @@ def read_frame(spec: str) -> tuple[Frame, str, bool]:
         name, number = spec, None
     else:
         name, number = match["name"], int(match["frame"])
-    if name == "-" or name.isdecimal() or name.startswith("camera:") or URL.match(name):
-        raise UsageError(f"{name} has no frames to go back to", why="it is live", fix="a file")
     source = open_source(name, SourceOptions(frames=None if number is None else (number, number + 1)))
     try:
         found = next((item for item in source if isinstance(item, Frame)), None)
