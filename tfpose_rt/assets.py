@@ -163,12 +163,13 @@ def resolve(name: str | Path, kind: str = "") -> Path:
             why = "it is a folder" if path.is_dir() else "not .safetensors or .pt" if path.exists() else "no such file"
             raise WeightsError(f"no weights at {name}", why=why, fix="tfpose-rt weights list")
         return path.resolve()
-    if kind and name in known and known[str(name)].kind != kind:
+    fitting = {alias: entry for alias, entry in known.items() if kind in ("", entry.kind)}
+    if name in known.keys() - fitting.keys():
         what, flag = KINDS[known[str(name)].kind]
         raise WeightsError(
             f"{name} is {what}, not {KINDS[kind][0]}", why="they do different work", fix=f"{flag} {name}"
         )
-    entry = _named(str(name), {alias: entry for alias, entry in known.items() if not kind or entry.kind == kind})
+    entry = _named(str(name), fitting)
     if fault := verify(entry):
         fix = f"tfpose-rt weights {'fetch' if entry.url else 'add FILE --yes --name'} {entry.name}"
         if entry.folder == ROOT / "weights" and not entry.url:
@@ -222,7 +223,7 @@ def keep(entry: Entry, files: Mapping[str, bytes], *, replace: bool = False) -> 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
-            _write(folder / name, content)
+            write_whole(folder / name, content)
         _write_manifest([other for other in read_manifest(folder) if other.name != entry.name] + [entry])
     except OSError as error:
         raise OutputError(f"cannot write {folder}", why=str(error.strerror or error), fix="--store FOLDER") from error
@@ -287,15 +288,16 @@ def download(entry: Entry, *, progress: Callable[[int], None] = lambda _: None) 
     folder = store_dir()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / entry.file, content)
+        write_whole(folder / entry.file, content)
         for name in filter(None, (entry.architecture, entry.bounds)):
-            _write(folder / name, (entry.folder / name).read_bytes())
+            write_whole(folder / name, (entry.folder / name).read_bytes())
     except OSError as error:
         raise OutputError(f"cannot write {folder}", why=str(error.strerror or error), fix="--store FOLDER") from error
     return folder / entry.file
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: a neighbour first, then an atomic rename. Raises: OSError."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         part.write_bytes(content)
@@ -312,4 +314,4 @@ def _write_manifest(kept: Iterable[Entry]) -> None:
             f.name: getattr(entry, f.name) for f in dataclasses.fields(entry) if f.name not in ("folder", "figures")
         }
         lines += [f"{k} = {json.dumps(v, ensure_ascii=False)}" for k, v in values.items() if v not in ("", ())]
-    _write(store_dir() / "manifest.toml", "\n".join(lines).encode())
+    write_whole(store_dir() / "manifest.toml", "\n".join(lines).encode())

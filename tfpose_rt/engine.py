@@ -34,6 +34,7 @@ from tfpose_rt.records import Image
 
 log = logging.getLogger(__name__)
 ENGINES = ("auto", "torch", "openvino")
+NO_INT8 = "--precision int8 cannot be used"
 INSTALL = 'pip install "tfpose-rt[openvino]"'
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # always set: left alone, it takes bf16 where there is one
 TOLERANCE = 1e-3  # of 1 + |value|, from torch to the converted network, boxes in px: on noise, deep ones reach 2e-4
@@ -62,15 +63,17 @@ def choose_engine(asked: str, device: str, precision: str) -> EngineChoice:
     """
     if asked not in ENGINES:
         raise UsageError(f"--engine {asked}", why="no such engine", fix="auto, torch or openvino")
-    if asked == "torch" and precision != "int8":
+    if asked == "torch":
+        if precision == "int8":
+            raise DeviceError(NO_INT8, why="torch emulates it, slowly", fix="--engine openvino")
         return EngineChoice("torch", "asked for")
-    found = _obstacle(device, precision) if asked != "torch" else ("torch emulates it, slowly", "--engine openvino")
+    found = _obstacle(device, precision)
     if found is None:
         told = f"OpenVINO {packages.version('openvino')}"
         return EngineChoice("openvino", f"asked for: {told}" if asked == "openvino" else f"auto: {told}, on the CPU")
     why, fix = found
     if precision == "int8":
-        raise DeviceError("--precision int8 cannot be used", why=why, fix=fix)
+        raise DeviceError(NO_INT8, why=why, fix=fix)
     if asked == "openvino":
         raise DeviceError("--engine openvino cannot be used", why=why, fix=fix)
     return EngineChoice("torch", f"auto: {why}")

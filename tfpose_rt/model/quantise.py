@@ -140,7 +140,5 @@ def write_bounds(weights: Path, bounds: Bounds, seen: str) -> Path:
     path = bounds_file(weights)
     rows = ",\n".join(f"  {json.dumps(name)}: [{low:.6g}, {high:.6g}]" for name, (low, high) in bounds.items())
     head = f'"weights": "{assets.sha256(weights)}",\n"observed_on": {json.dumps(seen)},\n"bounds"'
-    part = path.with_name(path.name + ".part")
-    part.write_text("{\n" + head + ": {\n" + rows + "\n}\n}\n", encoding="utf-8")
-    part.replace(path)
+    assets.write_whole(path, ("{\n" + head + ": {\n" + rows + "\n}\n}\n").encode())
     return path

@@ -45,12 +45,15 @@ class Answers:
 
 
 def cut(
-    samples: Sequence[Sample], boxes: npt.NDArray[np.float32], config: ModelConfig
+    samples: Sequence[Sample], boxes: npt.NDArray[np.float32], config: ModelConfig, device: torch.device | str = "cpu"
 ) -> tuple[torch.Tensor, npt.NDArray[np.float64]]:
-    """Crops as they are in use, around boxes (N, 4): (N, 3, H, W) RGB in [0, 1] and (N, 2, 3), picture to crop."""
+    """Crops as they are in use, around boxes (N, 4): (N, 3, H, W) RGB in [0, 1] and (N, 2, 3), picture to crop.
+
+    They go to the device as bytes, and become numbers there.
+    """
     matrices = crop_matrix(fit_box(boxes, config.size, config.enlarge), config.size)
     crops = np.stack([warp(s.read(), m, config.size)[..., ::-1] for s, m in zip(samples, matrices, strict=True)])
-    return torch.from_numpy(crops).permute(0, 3, 1, 2).float().div_(255), matrices
+    return torch.from_numpy(crops).to(device).permute(0, 3, 1, 2).float().div_(255), matrices
 
 
 @torch.no_grad()
@@ -75,8 +78,7 @@ def answer(
     whole = np.stack([s.box for s in samples]) if boxes is None else boxes
     xy, scores, errors = [], [], []
     for first in range(0, len(samples), batch):
-        images, matrices = cut(samples[first : first + batch], whole[first : first + batch], model.config)
-        images = images.to(device)
+        images, matrices = cut(samples[first : first + batch], whole[first : first + batch], model.config, device)
         points, score, error = (t.float().cpu().numpy() for t in forward(model, images, flip))
         xy.append(apply(invert(matrices), points * model.config.size - 0.5))
         scores.append(score)
