@@ -8,11 +8,10 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from known_people import header, poses
+from known_people import poses, recording
 from program import run_program
 
 from tfpose_rt.errors import InputError, UsageError
-from tfpose_rt.io.jsonl import JsonlSink
 from tfpose_rt.records import Gap, Poses, Result
 from tfpose_rt.skeleton import INDEX
 from tfpose_rt.tools.motion import CORNERS, angle, angles, joints_of, read_motion, runs, speed
@@ -37,14 +36,6 @@ def person(xy, *, frame, pts, scores=None, ids=(0,)):
     )  # fmt: skip
 
 
-def write(path, items, **told):
-    sink = JsonlSink(path, header(**told))
-    for item in items:
-        sink.write(item)
-    sink.close({"complete": True, "ended": "eof", "frames": len(items), "exit_code": 0})
-    return path
-
-
 def walk(path, *, without=(), low=(), gap=None, away=()):
     """All joints go right at 60 px/s and down at 80 px/s: 100 px/s. Frames `without` are not in the file at all."""
     items = []
@@ -58,7 +49,7 @@ def walk(path, *, without=(), low=(), gap=None, away=()):
         xy = np.tile([100 + 60 * pts, 50 + 80 * pts], (17, 1))
         ids = () if frame in away else (0,)
         items.append(person(xy, frame=frame, pts=pts, scores=scores, ids=ids))
-    return write(path, items)
+    return recording(path, items)
 
 
 def lines(axes):
@@ -158,7 +149,7 @@ def test_a_gap_record_breaks_the_line_where_the_numbers_run_on(tmp_path):
 
 def test_every_third_frame_is_no_gap(tmp_path):
     items = [person(np.zeros((17, 2)), frame=3 * i, pts=i / 10) for i in range(6) if i != 4]
-    assert [hole[:2] for hole in read_motion(write(tmp_path / "r.jsonl", items)).holes] == [(0.3, 0.5)]
+    assert [hole[:2] for hole in read_motion(recording(tmp_path / "r.jsonl", items)).holes] == [(0.3, 0.5)]
 
 
 def test_a_low_score_breaks_the_line_and_is_shaded_for_that_joint_alone(tmp_path):
@@ -191,7 +182,7 @@ def test_a_lone_point_on_the_first_frame_is_drawn_whole(tmp_path):
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("what", list(DRAWINGS))
 def test_one_frame_is_enough_for_every_figure(tmp_path, what):
-    made = plot(read_motion(write(tmp_path / "r.jsonl", [person(np.ones((17, 2)), frame=0, pts=0.0)])), what)
+    made = plot(read_motion(recording(tmp_path / "r.jsonl", [person(np.ones((17, 2)), frame=0, pts=0.0)])), what)
     made.savefig(tmp_path / "f.png")
     if what == "timing":
         assert "1 frame," in made.get_supxlabel()
@@ -208,7 +199,7 @@ def test_a_person_who_is_away_is_not_at_zero(tmp_path):
 def test_angles_say_that_they_are_of_the_image_plane(tmp_path):
     xy = np.zeros((17, 2))
     xy[INDEX["right_shoulder"]], xy[INDEX["right_elbow"]], xy[INDEX["right_wrist"]] = (10, 10), (10, 50), (80, 50)
-    path = write(tmp_path / "r.jsonl", [person(xy, frame=i, pts=i / 25) for i in range(3)])
+    path = recording(tmp_path / "r.jsonl", [person(xy, frame=i, pts=i / 25) for i in range(3)])
     made = plot(read_motion(path), "angles", joints="right_elbow")
     assert [y for _, y in lines(made.axes[0])["right"][0]] == pytest.approx([90] * 3)
     words = made.get_suptitle() + made.get_supxlabel() + made.axes[0].get_ylabel()
@@ -260,7 +251,7 @@ def test_paths_lie_in_the_picture_and_break_too(tmp_path):
 
 def test_many_people_are_the_longest_seen_unless_they_are_named(tmp_path):
     items = [person(np.ones((17, 2)), frame=i, pts=i / 10, ids=range(i, MOST + 3)) for i in range(MOST + 3)]
-    motion = read_motion(write(tmp_path / "r.jsonl", items))
+    motion = read_motion(recording(tmp_path / "r.jsonl", items))
     made = plot(motion, "speed", joints="nose")
     assert [a.get_title() for a in made.axes] == [f"id {i}" for i in range(3, MOST + 3)]
     assert f"{MOST} of {MOST + 3} people" in made.get_supxlabel()
@@ -292,10 +283,10 @@ def test_joints_are_named_in_full_or_for_both_sides():
 
 def test_without_ids_one_person_can_be_drawn_and_several_cannot(tmp_path):
     one = [Result(frame=i, pts=i / 25, poses=poses([3], i, i / 25, track=False)) for i in range(3)]
-    made = plot(read_motion(write(tmp_path / "one.jsonl", one)), "xy", joints="nose")
+    made = plot(read_motion(recording(tmp_path / "one.jsonl", one)), "xy", joints="nose")
     assert made.axes[0].get_title() == "the person, x"
     two = [Result(frame=i, pts=i / 25, poses=poses([3, 4], i, i / 25, track=False)) for i in range(3)]
-    motion = read_motion(write(tmp_path / "two.jsonl", two))
+    motion = read_motion(recording(tmp_path / "two.jsonl", two))
     with pytest.raises(InputError, match="no ids"):
         plot(motion, "xy")
     assert plot(motion, "timing").axes
@@ -353,7 +344,7 @@ def test_svg_is_svg(tmp_path, monkeypatch, capsys):
 )
 def test_mistakes_are_one_line_and_a_code(tmp_path, monkeypatch, capsys, words, code, said):
     walk(tmp_path / "r.jsonl")
-    write(tmp_path / "empty.jsonl", [])
+    recording(tmp_path / "empty.jsonl", [])
     walk(tmp_path / "nobody.jsonl", away=range(9))
     monkeypatch.chdir(tmp_path)
     got, err = call(monkeypatch, capsys, *words.split())
@@ -405,7 +396,7 @@ def test_a_band_as_high_as_the_errors_lies_around_the_positions(tmp_path):
     for frame, pts in enumerate(TIMES):
         one = person(np.tile([100 + 60 * pts, 50.0], (17, 1)), frame=frame, pts=pts)
         items.append(replace(one, poses=replace(one.poses, errors=np.full((1, 17), 3, np.float32))))
-    motion = read_motion(write(tmp_path / "a.jsonl", items, error_kind="calibrated"))
+    motion = read_motion(recording(tmp_path / "a.jsonl", items, error_kind="calibrated"))
     figure = plot(motion, "xy", joints="nose")
     (band,) = [c for c in figure.axes[0].collections if len(c.get_paths())]
     outline = band.get_paths()[0].vertices

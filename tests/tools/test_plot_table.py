@@ -8,11 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from known_people import header
+from known_people import recording
 from program import run_program
 
 from tfpose_rt.errors import OutputError
-from tfpose_rt.io.jsonl import JsonlSink
 from tfpose_rt.io.parts import PartFile
 from tfpose_rt.records import Gap, Poses, Result
 from tfpose_rt.skeleton import INDEX, NAMES
@@ -46,21 +45,13 @@ def someone(frame, *, ids=(0,), low=(), lean=0, error=None):
     )  # fmt: skip
 
 
-def write(path, items, **told):
-    sink = JsonlSink(path, header(**told))
-    for item in items:
-        sink.write(item)
-    sink.close({"complete": True, "ended": "eof", "frames": len(items), "exit_code": 0})
-    return path
-
-
 LOST = Result(gap=Gap(reason="disk_slow", t_start=0.2, t_end=0.5, seq_from=3))
 
 
 def known(path, **told):
     """Frame 1: the left ankle is hardly seen. Frames are lost before frame 3. In frame 4 is id 5, who leans, alone."""
     before = [someone(0), someone(1, low=["left_ankle"]), someone(2)]
-    return write(path, [*before, LOST, someone(3), someone(4, ids=[5], lean=100)], **told)
+    return recording(path, [*before, LOST, someone(3), someone(4, ids=[5], lean=100)], **told)
 
 
 @pytest.fixture
@@ -157,22 +148,22 @@ def test_timing_has_a_row_a_frame_and_no_step_across_a_gap(tmp_path, table):
 
 
 def test_live_timing_has_latency_and_what_was_passed_over(tmp_path, table):
-    write(tmp_path / "r.jsonl", [replace(someone(i), t_capture=1.0, latency_ms=40.5, skipped=i) for i in range(2)])
+    recording(tmp_path / "r.jsonl", [replace(someone(i), t_capture=1.0, latency_ms=40.5, skipped=i) for i in range(2)])
     assert [row[3:] for row in table("--what", "timing")[1]] == [["40.500", "0"], ["40.500", "1"]]
 
 
 def test_errors_have_a_column_where_the_recording_has_them(tmp_path, table):
-    write(tmp_path / "r.jsonl", [someone(i, error=3, low=["nose"] * i) for i in range(2)], error_kind="calibrated")
+    recording(tmp_path / "r.jsonl", [someone(i, error=3, low=["nose"] * i) for i in range(2)], error_kind="calibrated")
     head, rows = table("--what", "xy", "--joints", "nose")
     assert head[3:] == ["nose_x_px", "nose_y_px", "nose_error_px"]
     assert [row[3:] for row in rows] == [["7.00", "7.00", "3.00"], ["", "", ""]]
 
 
 def test_whoever_has_no_id_has_an_empty_one_and_nobody_is_left_out(tmp_path, table):
-    write(tmp_path / "r.jsonl", [someone(i, ids=None) for i in range(2)])
+    recording(tmp_path / "r.jsonl", [someone(i, ids=None) for i in range(2)])
     assert [row[:3] for row in table("--what", "xy")[1]] == [["0", "0.000000", ""], ["1", "0.100000", ""]]
     (tmp_path / "t.csv").unlink()
-    write(tmp_path / "m.jsonl", [someone(0, ids=range(MOST + 3))]).replace(tmp_path / "r.jsonl")
+    recording(tmp_path / "m.jsonl", [someone(0, ids=range(MOST + 3))]).replace(tmp_path / "r.jsonl")
     assert [row[2] for row in table("--what", "xy")[1]] == [str(i) for i in range(MOST + 3)]
 
 
