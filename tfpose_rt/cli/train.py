@@ -151,7 +151,7 @@ def taught(
     first = int(os.environ.get("RANK", "0")) == 0
     if device.type == "cuda" and "LOCAL_RANK" in os.environ:  # under torchrun every process has a GPU of its own
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-    path = assets.resolve(teacher, "pose")
+    path = assets.resolve(teacher)
     model = load_model(path)[0].to(device)
     select_kernel("auto", device, model.config)  # the teacher's sizes may be others than those of the model to train
     people = load(data, ann, unlabelled=model.config.keypoints)
