@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import signal
 import socket
 import tarfile
 from io import BytesIO
@@ -10,6 +11,8 @@ from io import BytesIO
 import cv2
 import numpy as np
 import pytest
+
+from tfpose_rt.interrupts import SIGNALS
 
 # Torch, in child processes too, where a test does not choose: OpenVINO, which the program takes where it is installed,
 # first converts its networks, and that would be half a minute, once a machine, of tests about something else.
@@ -51,6 +54,15 @@ def plain_logging():
     yield
     logger.setLevel(before[0])
     logger.propagate, logger.handlers[:] = before[1:]
+
+
+@pytest.fixture(autouse=True)
+def signals():
+    """Each test hears Ctrl-C, which a shell has its background jobs ignore, and leaves no handler to the next."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    assert {number: signal.getsignal(number) for number in SIGNALS} == before
 
 
 @pytest.fixture(autouse=True)
