@@ -17,21 +17,25 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from tfpose_rt import assets
 from tfpose_rt.config import PRECISIONS
+from tfpose_rt.device import dtype_of
 from tfpose_rt.errors import UsageError, WeightsError
-from tfpose_rt.records import BoxFrom, Detections, Image, frozen
+from tfpose_rt.records import BoxFrom, Detections, Float, Image, frozen
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
     from tfpose_rt.engine import Network
 
+Rows = npt.NDArray[np.int64]
+
 STRIDE = 32
 GREY = 114
 MAX_BOXES = 300  # kept after suppression
+TINY = np.float32(1e-30)  # px², of two boxes without area
 MIN_SIDE = 1.0  # px; a box that is thinner holds nobody, and no crop can be cut from it
 EXAMPLE = (640, 320)  # px, W and H that OpenVINO's network is made with; it takes others, so one serves every det_size
 
@@ -93,14 +97,13 @@ class Letterbox:
         out[self.top : self.top + self.inner[1], self.left : self.left + self.inner[0]] = image
         return out
 
-    def back(self, boxes: Tensor, width: int, height: int) -> Tensor:
+    def back(self, boxes: Float, width: int, height: int) -> Float:
         """(N, 4) boxes of the input, edge convention -> of the frame, pixel centres, clipped to the frame."""
-        import torch
-
-        shift = boxes.new_tensor([self.left, self.top] * 2)
-        limit = boxes.new_tensor([width, height] * 2)
-        edges = (boxes - shift) / boxes.new_tensor(self.scale * 2)
-        return torch.minimum(edges.clamp(min=0), limit) - 0.5
+        shift = np.array([self.left, self.top] * 2, boxes.dtype)
+        limit = np.array([width, height] * 2, boxes.dtype)
+        edges = (boxes - shift) / np.array(self.scale * 2, boxes.dtype)
+        placed: Float = np.minimum(edges.clip(0), limit) - boxes.dtype.type(0.5)
+        return placed
 
 
 class PersonDetector:
@@ -111,7 +114,7 @@ class PersonDetector:
         det_size: long side of the network's input, px; a multiple of 32.
         conf: least person score, 0..1.
         iou: boxes that overlap a better one by more are dropped.
-        device: where the network runs.
+        device: where the network runs, as torch names it.
         precision: "fp32", "fp16", "bf16" or, by OpenVINO, "int8"; scores and boxes are always decoded in float32.
         engine: "torch", or "openvino" on the CPU.
         threads: of OpenVINO; 0 = as many as torch uses.
@@ -130,13 +133,11 @@ class PersonDetector:
         det_size: int = 640,
         conf: float = 0.25,
         iou: float = 0.7,
-        device: str | torch.device = "cpu",
+        device: str = "cpu",
         precision: str = "fp32",
         engine: str = "torch",
         threads: int = 0,
     ) -> None:
-        import torch
-
         if det_size < STRIDE or det_size % STRIDE:
             near = max(round(det_size / STRIDE), 1) * STRIDE
             raise UsageError(f"--det-size {det_size}", why=f"not a multiple of {STRIDE}", fix=f"--det-size {near}")
@@ -149,13 +150,12 @@ class PersonDetector:
         path = assets.resolve(weights, "detector")
         self.name, self.sha256 = path.stem, assets.sha256(path)
         self.det_size, self.conf, self.iou = det_size, conf, iou
-        self.device = torch.device(device)
-        self.dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(precision, torch.float32)
+        self.device, self.precision = device, precision
         self._path = path
         self._compiled: Network | None = None
         if engine == "openvino":
+            from tfpose_rt.bounds import bounds_for
             from tfpose_rt.engine import compile_network
-            from tfpose_rt.model.quantise import bounds_for
 
             self._compiled = compile_network(
                 lambda: load_network(path), self.sha256, size=EXAMPLE, any_size=True, precision=precision,
@@ -169,8 +169,8 @@ class PersonDetector:
         """The network in torch, (B, 3, H, W) RGB 0..1 -> (B, 5, A); built when first asked for."""
         import torch
 
-        network = load_network(self._path).requires_grad_(False)
-        moved: nn.Module = network.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network, dtype = load_network(self._path).requires_grad_(False), dtype_of(self.precision)
+        moved: nn.Module = network.to(self.device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return moved
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
@@ -193,33 +193,30 @@ class PersonDetector:
                 found[i] = self._to_frame(boxes, scores, boxed[i], images[i])
         return found
 
-    def _run(self, inputs: Image) -> list[tuple[Tensor, Tensor]]:
+    def _run(self, inputs: Image) -> list[tuple[Float, Float]]:
         """(B, H, W, 3) uint8 BGR -> boxes (N, 4), edge convention of the input, and scores (N,), float32, per frame."""
+        if self._compiled is not None:
+            return [self._suppress(frame) for frame in self._compiled(inputs)[0]]
         import torch
 
-        if self._compiled is not None:
-            return [self._suppress(frame) for frame in torch.from_numpy(self._compiled(inputs)[0])]
         with torch.inference_mode():
             # A view in RGB order: the bytes already lie as channels_last wants them.
             x = torch.from_numpy(inputs).to(self.device).permute(0, 3, 1, 2).flip(1)
-            x = (x.float() / 255).to(self.dtype).contiguous(memory_format=torch.channels_last)
-            decoded = self.network(x).float()  # (B, 4 + 1, A): x0, y0, x1, y1, person score
-            return [self._suppress(frame) for frame in decoded]
+            x = (x.float() / 255).to(dtype_of(self.precision)).contiguous(memory_format=torch.channels_last)
+            return [self._suppress(frame) for frame in self.network(x).float().cpu().numpy()]
 
-    def _suppress(self, decoded: Tensor) -> tuple[Tensor, Tensor]:
-        """(5, A) of one frame -> the boxes that are left and their scores, best first, on the CPU."""
-        from tfpose_rt import yolo
-
-        decoded = decoded[:, decoded[4] > self.conf].cpu()  # some hundred anchors at most: no work for a GPU
-        boxes, scores = decoded[:4].T.contiguous(), decoded[4]
-        kept = yolo.suppress(boxes, scores, self.iou)[:MAX_BOXES]
+    def _suppress(self, decoded: Float) -> tuple[Float, Float]:
+        """(5, A) of one frame: x0, y0, x1, y1, person score -> the boxes that are left and their scores, best first."""
+        decoded = decoded[:, decoded[4] > self.conf]
+        boxes, scores = decoded[:4].T, decoded[4]
+        kept = suppress(boxes, scores, self.iou)
         return boxes[kept], scores[kept]
 
     @staticmethod
-    def _to_frame(boxes: Tensor, scores: Tensor, box: Letterbox, image: Image) -> Detections:
+    def _to_frame(boxes: Float, scores: Float, box: Letterbox, image: Image) -> Detections:
         boxes = box.back(boxes, image.shape[1], image.shape[0])
         large = (boxes[:, 2:] - boxes[:, :2] >= MIN_SIDE).all(1)
-        return Detections(frozen(boxes[large].numpy()), frozen(scores[large].numpy()))
+        return Detections(frozen(boxes[large]), frozen(scores[large]))
 
 
 class WholeFrame:
@@ -240,6 +237,25 @@ class WholeFrame:
 def open_detector(weights: str | Path, **options: Any) -> Detector:
     """The detector behind a --detector value: "none", a name or a path; `options` as for `PersonDetector`."""
     return WholeFrame() if str(weights) == "none" else PersonDetector(weights, **options)
+
+
+def suppress(boxes: Float, scores: Float, iou: float, most: int = MAX_BOXES) -> Rows:
+    """Which of (N, 4) boxes stay when each drops the worse ones it overlaps by more than `iou`: indices, best first.
+
+    Greedy, as torchvision's: of `most` at the most, the first of equals before the others.
+    """
+    x0, y0, x1, y1 = boxes.T
+    areas = (x1 - x0) * (y1 - y0)
+    kept: list[int] = []
+    order = np.argsort(-scores, kind="stable")
+    while len(order) and len(kept) < most:
+        best, rest = order[0], order[1:]
+        kept.append(int(best))
+        wide = np.minimum(x1[best], x1[rest]) - np.maximum(x0[best], x0[rest])
+        high = np.minimum(y1[best], y1[rest]) - np.maximum(y0[best], y0[rest])
+        both = wide.clip(0) * high.clip(0)
+        order = rest[both / np.maximum(areas[best] + areas[rest] - both, TINY) <= iou]
+    return np.array(kept, np.int64)
 
 
 def load_network(path: Path) -> nn.Module:

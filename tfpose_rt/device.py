@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any
+import ctypes
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tfpose_rt.config import PRECISIONS
 from tfpose_rt.errors import DeviceError, UsageError
 
+if TYPE_CHECKING:
+    import torch
 
-def choose_device(asked: str) -> tuple[Any, str]:
-    """The torch device for "auto", "cpu", "cuda", "cuda:N" or "mps", and why.
+DRIVERS = {"linux": ["libcuda.so.1"], "win32": ["nvcuda.dll", "amdhip64_6.dll", "amdhip64_7.dll"]}
 
+
+def choose_device(asked: str) -> tuple[str, str]:
+    """The device for "auto", "cpu", "cuda", "cuda:N" or "mps", as torch names it, and why.
+
+    Torch is imported only where there may be a GPU: that alone takes seconds.
     Raises: DeviceError: it was asked for and cannot be used; an explicit device never falls back.
     """
+    if asked == "cpu":
+        return "cpu", "asked for"
+    if asked == "auto" and "torch" not in sys.modules and not _may_have_gpu():
+        return "cpu", "auto: no CUDA device"
     import torch
 
     if asked == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda"), f"auto: {torch.cuda.get_device_name()}"
-        return torch.device("cpu"), "auto: no CUDA device"
+            return "cuda", f"auto: {torch.cuda.get_device_name()}"
+        return "cpu", "auto: no CUDA device"
     kind = asked.split(":")[0]
     if kind not in ("cpu", "cuda", "mps"):
         raise UsageError(f"--device {asked}", why="no such device", fix="auto, cpu, cuda, cuda:N or mps")
@@ -31,7 +46,7 @@ def choose_device(asked: str) -> tuple[Any, str]:
     if kind == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("--device mps cannot be used", why="torch finds no Apple GPU", fix="--device cpu")
     try:
-        return torch.device(asked), "asked for"
+        return str(torch.device(asked)), "asked for"
     except RuntimeError as error:
         raise UsageError(f"--device {asked}", why="no such device", fix="auto, cpu, cuda, cuda:N or mps") from error
 
@@ -49,10 +64,47 @@ def choose_precision(asked: str, device: str) -> str:
     return asked
 
 
-def set_threads(count: int) -> None:
-    """Threads of torch and OpenCV in this process."""
-    import cv2
+def _may_have_gpu() -> bool:
+    """Whether torch could find a GPU: it cannot without the library of NVIDIA's or AMD's driver."""
+    for library in DRIVERS.get(sys.platform, ()):
+        with suppress(OSError):
+            return bool(ctypes.CDLL(library))
+    return Path("/dev/kfd").exists()  # AMD's on Linux, where the library comes with torch
+
+
+def kind_of(device: str) -> str:
+    """The kind of a device: cpu, cuda or mps."""
+    return device.partition(":")[0]
+
+
+def dtype_of(precision: str) -> torch.dtype:
+    """What torch computes in: int8 and fp32 in float32."""
     import torch
 
-    torch.set_num_threads(count)
+    return {"fp16": torch.float16, "bf16": torch.bfloat16}.get(precision, torch.float32)
+
+
+def usual_threads() -> int:
+    """How many threads torch uses; where it is not imported, as many as it would."""
+    if "torch" in sys.modules:
+        import torch
+
+        return torch.get_num_threads()
+    told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if told.isdecimal() and int(told):
+        return int(told)
+    import psutil
+
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(psutil.cpu_count(logical=False) or allowed, allowed)
+
+
+def set_threads(count: int) -> None:
+    """Threads of OpenCV in this process, and of torch where it is imported."""
+    import cv2
+
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(count)
     cv2.setNumThreads(count)

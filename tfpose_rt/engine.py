@@ -1,7 +1,8 @@
 """OpenVINO, kept quiet: the only module that imports it. Runs a torch network faster on processors.
 
-A network is traced and converted once (seconds), kept in the platform's cache folder and compiled from there at each
-start (tenths of a second). Shapes stay free, so no number of people and no aspect of a video compiles anything anew.
+A network is traced and converted once (seconds, and torch is needed for it), kept in the platform's cache folder and
+compiled from there at each start (tenths of a second, without torch, whose import alone takes longer). Shapes stay
+free, so no number of people and no aspect of a video compiles anything anew.
 Its Python package reports every import and conversion to its maker; `load()` imports it with that part left out.
 A program that imported openvino before us has made its own choice, and keeps it.
 """
@@ -16,29 +17,28 @@ import os
 import shutil
 import sys
 import threading
-import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor, nn
 
+from tfpose_rt.bounds import Bounds
+from tfpose_rt.device import usual_threads
 from tfpose_rt.errors import DeviceError, UsageError, line_of
-from tfpose_rt.model.quantise import Bounds, quantise
 from tfpose_rt.records import Image
+
+if TYPE_CHECKING:
+    from torch import nn
 
 log = logging.getLogger(__name__)
 ENGINES = ("auto", "torch", "openvino")
 NO_INT8 = "--precision int8 cannot be used"
 INSTALL = 'pip install "tfpose-rt[openvino]"'
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # always set: left alone, it takes bf16 where there is one
-TOLERANCE = 1e-3  # of 1 + |value|, from torch to the converted network, boxes in px: on noise, deep ones reach 2e-4
-ROUNDED = 0.05  # the same of int8, on average: where a number is rounded the other way, what follows moves by a step
 Network = Callable[[Image], tuple[npt.NDArray[np.float32], ...]]
 _cores: list[Any] = []  # the one Core of this process, once it is made
 _making = threading.Lock()
@@ -163,17 +163,19 @@ def compile_network(
     folder = cache_dir() / f"{kind}-{_fingerprint(sha256, size, any_size, bounds)}"
     settings = {
         "INFERENCE_PRECISION_HINT": HINTS[precision],
-        "INFERENCE_NUM_THREADS": threads or torch.get_num_threads(),
+        "INFERENCE_NUM_THREADS": threads or usual_threads(),
         "PERFORMANCE_HINT": "LATENCY",
         "ENABLE_CPU_PINNING": False,  # decoding and drawing share the processor
     }
     model = _kept(folder)
     if model is None:
+        from tfpose_rt.conversion import convert
+
         log.warning("OpenVINO: converting a network; this takes some seconds, once")
-        made = _convert(build() if bounds is None else quantise(build(), bounds), size, any_size, bounds is not None)
+        made = convert(build, size, any_size, bounds)
         _keep(made, folder)
         model = _kept(folder) or made  # a model from its file has other last bits than one fresh from torch
-    return _Compiled(core().compile_model(model, "CPU", settings))
+    return Compiled(core().compile_model(model, "CPU", settings))
 
 
 def cache_dir() -> Path:
@@ -183,25 +185,14 @@ def cache_dir() -> Path:
     return user_cache_path("tfpose-rt", appauthor=False) / "openvino"
 
 
-class _Pictures(nn.Module):
-    """A network that takes pictures as they come: (B, H, W, 3) uint8 BGR."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, pictures: Tensor) -> Any:
-        """Pictures -> what the network answers."""
-        return self.network(pictures.permute(0, 3, 1, 2).flip(1).float() / 255)
-
-
-class _Compiled:
+class Compiled:
     """A compiled network with a request of its own."""
 
     def __init__(self, compiled: Any) -> None:
         self._request, self._outputs = compiled.create_infer_request(), range(len(compiled.outputs))
 
     def __call__(self, pictures: Image) -> tuple[npt.NDArray[np.float32], ...]:
+        """Answer as a `Network` does."""
         found = self._request.infer(pictures, share_inputs=True)
         return tuple(np.asarray(found[i], np.float32) for i in self._outputs)
 
@@ -225,52 +216,9 @@ def _fingerprint(*of: object) -> str:
     digest = hashlib.sha256(repr((of, libraries)).encode())
     home = Path(__file__).parent
     for path in (*sorted((home / "model").glob("*.py")), home / "ops" / "deform_attn.py", home / "person_head.py",
-                 home / "yolo.py", Path(__file__)):  # fmt: skip
+                 home / "yolo.py", home / "conversion.py"):  # fmt: skip
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
-
-
-def _convert(network: nn.Module, size: tuple[int, int], any_size: bool, rounded: bool) -> Any:
-    """Trace and convert a network with free shapes, and compare its answers with torch's on noise."""
-    ov = load()
-    (w, h), module = size, _Pictures(network).eval().requires_grad_(False)
-    noise = np.random.default_rng(0).integers(0, 256, (3, w if any_size else h, h if any_size else w, 3), np.uint8)
-    try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # tracing warns of sizes that are constant on purpose
-            # a function, for a module is first taken apart into hundreds; unchecked, for both are compared below
-            traced = torch.jit.trace(  # type: ignore[no-untyped-call]
-                lambda x: module(x), torch.zeros((2, h, w, 3), dtype=torch.uint8), check_trace=False
-            )
-            model = ov.convert_model(
-                traced, extension=extensions(),
-                input=[ov.PartialShape([-1, -1, -1, 3] if any_size else [-1, h, w, 3])],
-            )  # fmt: skip
-            answer = module(torch.from_numpy(noise))
-        compiled = _Compiled(core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}))(noise)
-    except Exception as error:  # its kinds of error are many; all mean the same here
-        raise RuntimeError(f"OpenVINO does not take this network: {line_of(error, -1)}") from error
-    expected = [t.numpy() for t in (answer if isinstance(answer, tuple) else (answer,))]
-    for got, want in zip(compiled, expected, strict=True):
-        if got.shape != want.shape:
-            raise RuntimeError("OpenVINO's answers have another shape than torch's")
-        apart = np.abs(got - want) / (1 + np.abs(want))
-        if not (apart.mean() <= ROUNDED if rounded else apart.max() <= TOLERANCE):
-            raise RuntimeError("OpenVINO's answers differ from torch's")
-    return model
-
-
-def extensions() -> list[Any]:
-    """What the converter lacks: the logit, as torch computes it."""
-    operators = importlib.import_module("openvino.opset13")
-    frontend = importlib.import_module("openvino.frontend.pytorch")
-
-    def logit(node: Any) -> list[Any]:
-        x = node.get_input(0)
-        rest = operators.subtract(operators.constant(np.float32(1)), x)
-        return [operators.log(operators.divide(x, rest)).output(0)]
-
-    return [frontend.ConversionExtension("aten::logit", logit)]
 
 
 def _kept(folder: Path) -> Any:

@@ -13,14 +13,16 @@ import numpy as np
 import numpy.typing as npt
 
 from tfpose_rt.config import RunConfig
-from tfpose_rt.device import choose_device, choose_precision, set_threads
+from tfpose_rt.device import choose_device, choose_precision, dtype_of, kind_of, set_threads
 from tfpose_rt.errors import UsageError, WeightsError
 from tfpose_rt.records import BoxFrom, Detections, Float, Image, Poses, frozen
 from tfpose_rt.skeleton import FLIP, NAMES
 from tfpose_rt.smooth import Smoother
 
 if TYPE_CHECKING:
-    from tfpose_rt.engine import EngineChoice
+    from torch import nn
+
+    from tfpose_rt.engine import EngineChoice, Network
     from tfpose_rt.pipeline import Stream
 
 
@@ -48,35 +50,26 @@ class PoseEstimator:
         self.run = dataclasses.replace(run, **options) if run is not None else RunConfig(**options)
         Smoother.parse(self.run.smooth)  # says what is wrong with it now, not when a stream begins
         from tfpose_rt import assets
+        from tfpose_rt.model.header import read_header
 
         weights = assets.resolve(self.run.weights, "pose")
         self.device, self.device_reason = choose_device(self.run.device)
-        self.precision = choose_precision(self.run.precision, self.device.type)
-        import torch
-
-        from tfpose_rt.model.weights import load_model
-        from tfpose_rt.ops.choice import select_kernel
-
-        self._net, metadata = load_model(weights)
-        joints = self._net.config.keypoints
+        self.precision = choose_precision(self.run.precision, kind_of(self.device))
+        self._config, metadata = read_header(weights)
+        joints = self._config.keypoints
         if joints != len(NAMES):
             why = f"it has {joints} joints, and files and overlays hold COCO's {len(NAMES)}"
             raise WeightsError(
                 f"{weights.name} cannot be used here", why=why, fix="tfpose-rt eval, which takes any layout"
             )
-        self.crop_size = self._net.config.size
+        self.crop_size = self._config.size
         name, sha256 = weights.stem, assets.sha256(weights)  # as the detector's, and as lists and reports name it
         self.model: dict[str, Any] = {"name": name, "sha256": sha256, "input": list(self.crop_size)}
         engine = self._open_networks(weights)
         self.engine, self.engine_reason = engine.name, engine.reason
         if self.run.threads:  # after ultralytics' import, which changes such settings
             set_threads(self.run.threads)
-        choice = select_kernel(self.run.kernel, self.device, self._net.config)
-        self.kernel, self.kernel_reason = choice.name, choice.reason
-        if self.engine == "openvino":
-            self.kernel_reason = "OpenVINO's own sampling"
-        self._dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(self.precision, torch.float32)
-        self._net = self._net.to(self.device, memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]
+        self.kernel, self.kernel_reason = self._choose_kernel()
         self.detector = {"name": self._detector.name, "sha256": self._detector.sha256}
         self.score_kind = "calibrated" if metadata.get("calibrated") else "raw"
         self.error_kind = "calibrated" if metadata.get("errors_fitted") else "raw"
@@ -86,7 +79,7 @@ class PoseEstimator:
         """Open the detector, and what runs the pose model beside torch; auto falls back to torch, and says so."""
         from tfpose_rt.engine import EngineChoice, choose_engine, refused
 
-        choice = choose_engine(self.run.engine, self.device.type, self.precision)
+        choice = choose_engine(self.run.engine, kind_of(self.device), self.precision)
         try:
             self._open_with(choice.name, weights)
         except RuntimeError as error:
@@ -100,21 +93,57 @@ class PoseEstimator:
 
     def _open_with(self, engine: str, weights: Path) -> None:
         from tfpose_rt.detect import open_detector
-        from tfpose_rt.engine import Network, compile_network
-        from tfpose_rt.model.quantise import bounds_for
-        from tfpose_rt.model.weights import load_model
 
         run = self.run
         self._detector = open_detector(
             run.detector, det_size=run.det_size, conf=run.conf, iou=run.iou, device=self.device,
             precision=self.precision, engine=engine, threads=run.threads,
         )  # fmt: skip
-        self._compiled: Network | None = None  # the pose model, where torch does not run it
-        if engine == "openvino":
-            self._compiled = compile_network(
-                lambda: load_model(weights)[0], self.model["sha256"], size=self.crop_size, precision=self.precision,
-                threads=run.threads, bounds=bounds_for(weights, self.precision),
-            )  # fmt: skip
+        self._network = self._in_openvino(weights) if engine == "openvino" else self._in_torch(weights)
+
+    def _in_openvino(self, weights: Path) -> Network:
+        """The pose model, run by OpenVINO."""
+        from tfpose_rt.bounds import bounds_for
+        from tfpose_rt.engine import compile_network
+
+        def build() -> nn.Module:
+            from tfpose_rt.model.weights import load_model
+
+            return load_model(weights)[0]
+
+        return compile_network(
+            build, self.model["sha256"], size=self.crop_size, precision=self.precision, threads=self.run.threads,
+            bounds=bounds_for(weights, self.precision),
+        )  # fmt: skip
+
+    def _in_torch(self, weights: Path) -> Network:
+        """The pose model, run by torch."""
+        import torch
+
+        from tfpose_rt.model.weights import load_model
+
+        kind, dtype = kind_of(self.device), dtype_of(self.precision)
+        net = load_model(weights)[0].requires_grad_(False)
+        net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+        def run(crops: Image) -> tuple[Any, ...]:
+            with torch.inference_mode(), torch.autocast(kind, dtype, dtype != torch.float32):
+                batch = torch.from_numpy(crops).to(self.device, non_blocking=True)
+                rgb = batch.permute(0, 3, 1, 2).flip(1).float().div_(255).contiguous(memory_format=torch.channels_last)
+                return tuple(t.float().cpu().numpy() for t in net(rgb))
+
+        return run
+
+    def _choose_kernel(self) -> tuple[str, str]:
+        """Which attention runs, and why. Raises: DeviceError: it was asked for and cannot run."""
+        if self.engine == "openvino" and self.run.kernel in ("auto", "torch"):
+            return "torch", "OpenVINO's own sampling"
+        import torch
+
+        from tfpose_rt.ops.choice import select_kernel
+
+        choice = select_kernel(self.run.kernel, torch.device(self.device), self._config)
+        return choice.name, choice.reason
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
         """The people of each picture, best first, at most `max_people`; within `roi` where one is set."""
@@ -168,7 +197,7 @@ class PoseEstimator:
             `full_precision`, so that a run replayed from its recording equals the original.
         """
         counts = [len(d) for d in people]
-        xy = np.zeros((sum(counts), self._net.config.keypoints, 2), np.float32)
+        xy = np.zeros((sum(counts), self._config.keypoints, 2), np.float32)
         scores, errors = np.zeros((2, *xy.shape[:2]), np.float32)
         self.times["crop"] = self.times["pose"] = 0.0
         owners = np.repeat(np.arange(len(images)), counts)
@@ -215,30 +244,19 @@ class PoseEstimator:
         from tfpose_rt.model.mirror import join_mirrored
 
         began = time.perf_counter()
-        matrices = crop_matrix(fit_box(boxes, self.crop_size, self._net.config.enlarge), self.crop_size)
+        matrices = crop_matrix(fit_box(boxes, self.crop_size, self._config.enlarge), self.crop_size)
         crops = np.stack([warp(image, m, self.crop_size) for image, m in zip(images, matrices, strict=True)])
         between = time.perf_counter()
-        run = self._run_torch if self._compiled is None else self._compiled
         if self.run.flip_test:
-            both = run(np.concatenate((crops, crops[:, :, ::-1])))
+            both = self._network(np.concatenate((crops, crops[:, :, ::-1])))
             halves = [part[: len(crops)] for part in both], [part[len(crops) :] for part in both]
             points, scores, errors = join_mirrored(*halves, FLIP)
         else:
-            points, scores, errors = run(crops)
+            points, scores, errors = self._network(crops)
         self.times["crop"] += between - began
         self.times["pose"] += time.perf_counter() - between
         xy = apply(invert(matrices), points * np.array(self.crop_size, np.float64) - 0.5).astype(np.float32)
         return xy, scores, errors / scale_of(matrices)[:, None]
-
-    def _run_torch(self, crops: Image) -> tuple[Any, Any, Any]:
-        """(N, H, W, 3) uint8 BGR -> keypoints (N, K, 2) in 0..1 of the crop, scores and errors (N, K), float32."""
-        import torch
-
-        with torch.inference_mode(), torch.autocast(self.device.type, self._dtype, self.precision != "fp32"):
-            batch = torch.from_numpy(crops).to(self.device, non_blocking=True)
-            rgb = batch.permute(0, 3, 1, 2).flip(1).float().div_(255).contiguous(memory_format=torch.channels_last)
-            points, scores, errors = (t.float().cpu().numpy() for t in self._net(rgb))
-            return points, scores, errors
 
     def _record(self, xy: Any, scores: Any, errors: Any, found: Detections, word: BoxFrom, image: Image) -> Poses:
         boxes, box_scores = found.boxes, found.scores

@@ -199,16 +199,6 @@ def _no_eval(tasks: Any) -> Iterator[None]:
         tasks._SafeLoad._local.active = False
 
 
-def suppress(boxes: Tensor, scores: Tensor, iou: float) -> Tensor:
-    """Which of (N, 4) boxes stay when each drops the worse ones it overlaps by more than `iou`: indices, best first.
-
-    ultralytics' own, equal to torchvision's, whose import would double the start of the program.
-    """
-    load()
-    kept: Tensor = importlib.import_module("ultralytics.utils.nms").TorchNMS.nms(boxes, scores, iou)
-    return kept
-
-
 def person_network(model: nn.Module, person: int, *, end_to_end: bool = False) -> nn.Module:
     """Fold the batch norms and put a head in place that answers with person boxes only; changes and returns the model.
 

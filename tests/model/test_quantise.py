@@ -12,18 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from tfpose_rt import assets
+from tfpose_rt.bounds import bounds_file, bounds_for, read_bounds, write_bounds
 from tfpose_rt.errors import WeightsError
-from tfpose_rt.model.quantise import (
-    WEIGHT_STEPS,
-    Quantised,
-    bounds_file,
-    bounds_for,
-    convolutions,
-    observe,
-    quantise,
-    read_bounds,
-    write_bounds,
-)
+from tfpose_rt.model.quantise import WEIGHT_STEPS, Quantised, convolutions, observe, quantise
 
 SHIPPED = ("default", "yolo-n", "yolo-s")
 

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from tfpose_rt import assets
+from tfpose_rt.bounds import read_bounds
 from tfpose_rt.config import ModelConfig
-from tfpose_rt.model.quantise import convolutions, read_bounds
+from tfpose_rt.model.quantise import convolutions
 from tfpose_rt.model.tfpose import TFPose
 from tfpose_rt.model.weights import save_model
 from tfpose_rt.tools import quantise
@@ -42,7 +43,8 @@ def test_a_pose_model_is_looked_at_through_its_own_crops(
     assert told["observed_on"] == f"{pack.name}, {people} people"
 
 
-def test_a_detector_is_looked_at_through_scenes(pack: Path, tmp_path: Path) -> None:
+def test_a_detector_is_looked_at_through_scenes(pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quantise, "SCENES", 6)  # of one, four and nine people, twice
     for suffix in (".safetensors", ".json"):
         shutil.copy(assets.resolve("yolo-n").with_suffix(suffix), tmp_path / f"mine{suffix}")
     weights = tmp_path / "mine.safetensors"

@@ -142,14 +142,14 @@ def progress_bar(visible: bool = True) -> Progress:
 
 def estimator_rows(estimator: Any) -> dict[str, str]:
     """Device, engine, attention path, precision, model and detector, each with its reason."""
-    import torch
+    from tfpose_rt.device import usual_threads
 
     model, detector, run = estimator.model, estimator.detector, estimator.run
     own = estimator.engine == "torch"  # another engine has its own sampling, whatever kernel torch would take
     every = {0: "as needed", 1: "on every frame"}.get(run.det_every, f"every {run.det_every} frames")
     looks = f"{detector['name']} at {run.det_size}, {every}"
     return {
-        "device": f"{estimator.device} ({estimator.device_reason}), {plural(torch.get_num_threads(), 'thread')}",
+        "device": f"{estimator.device} ({estimator.device_reason}), {plural(run.threads or usual_threads(), 'thread')}",
         "engine": f"{estimator.engine} ({estimator.engine_reason})",
         "attention": f"{estimator.kernel} ({estimator.kernel_reason})" if own else estimator.kernel_reason,
         "precision": estimator.precision,

@@ -82,7 +82,7 @@ def run(
     from tfpose_rt.training.loop import train as work_through
     from tfpose_rt.training.teach import remember
 
-    chosen, _ = choose_device(device)
+    chosen = torch.device(choose_device(device)[0])
     first = int(os.environ.get("RANK", "0")) == 0
     if first:
         remember(folder, teacher, share, resume=resume)

@@ -11,8 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from tfpose_rt.config import ModelConfig
-from tfpose_rt.errors import TfposeError, WeightsError, line_of
+from tfpose_rt.errors import TfposeError, WeightsError
+from tfpose_rt.model.header import config_of, unknown, values
 from tfpose_rt.model.tfpose import TFPose
 
 
@@ -25,18 +25,10 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise WeightsError(f"no weights at {path.name}", why="the file does not exist", fix="tfpose-rt weights list")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = {k: _value(v) for k, v in (file.metadata() or {}).items()}
+            metadata = values(file.metadata())
             return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path.name} is not safetensors", why=str(error), fix="tfpose-rt weights list") from error
-
-
-def _value(text: str) -> Any:
-    """A metadata value: JSON where it is ours, plain text where another program wrote it."""
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
 
 
 def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
@@ -61,16 +53,11 @@ def load_model(path: Path) -> tuple[TFPose, dict[str, Any]]:
     Raises: WeightsError: absent, not safetensors, not ours, or of another shape.
     """
     tensors, metadata = read(path)
-    if "config" not in metadata:
-        raise WeightsError(
-            f"{path.name} is not a TFPose", why="it carries no configuration", fix="tfpose-rt weights list"
-        )
+    config = config_of(metadata, path.name)
     try:
-        model = TFPose(ModelConfig.from_dict(metadata["config"]))
+        model = TFPose(config)
     except (TfposeError, TypeError, AttributeError) as error:  # of a later version, or another program's
-        raise WeightsError(
-            f"{path.name} has a configuration that is not known here", why=line_of(error), fix="a newer tfpose-rt"
-        ) from error
+        raise unknown(path.name, error) from error
     tensors.setdefault("error_scale", model.error_scale)  # files from before errors were fitted
     try:
         model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})

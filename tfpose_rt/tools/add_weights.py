@@ -58,7 +58,7 @@ def add(path: Path, name: str = "", *, replace: bool = False) -> Entry:
         WeightsError: none of the three.
         UsageError, OutputError: as `assets.keep`.
     """
-    from tfpose_rt.model.quantise import bounds_file
+    from tfpose_rt.bounds import bounds_file
 
     path = assets.resolve(path)
     name = name or path.stem

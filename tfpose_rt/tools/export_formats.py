@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from tfpose_rt import engine
+from tfpose_rt.conversion import extensions
 from tfpose_rt.detect import STRIDE
 from tfpose_rt.model import transformer
 from tfpose_rt.ops.deform_attn import reference
@@ -135,7 +136,7 @@ def write_openvino(made: Exportable, facts: Mapping[str, str], path: Path, free:
         )
         sides = [-1, -1] if free == "size" else [made.size[1], made.size[0]]
         shape = ov.PartialShape([1 if free == "none" else -1, 3, *sides])
-        model = ov.convert_model(traced, extension=engine.extensions(), input=[shape])
+        model = ov.convert_model(traced, extension=extensions(), input=[shape])
     model.inputs[0].get_tensor().set_names({INPUT})
     for output, name in zip(model.outputs, made.outputs, strict=True):
         output.get_tensor().set_names({name})

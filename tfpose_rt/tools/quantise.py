@@ -60,8 +60,9 @@ def scenes(samples: Sequence[Sample], rng: np.random.Generator) -> Iterator[Tens
 
 def observe_file(samples: Sequence[Sample], weights: Path, seen: str) -> Path:
     """Observe the bounds of a pose model or a detector and write them beside it; the file that was written."""
+    from tfpose_rt.bounds import write_bounds
     from tfpose_rt.detect import load_network
-    from tfpose_rt.model.quantise import observe, write_bounds
+    from tfpose_rt.model.quantise import observe
     from tfpose_rt.model.weights import load_model
     from tfpose_rt.tools.export_network import is_pose
 

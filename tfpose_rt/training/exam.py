@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from tfpose_rt import assets, skeleton
+from tfpose_rt.bounds import bounds_for
 from tfpose_rt.config import RunConfig
 from tfpose_rt.engine import Network, choose_engine, compile_network, refused
 from tfpose_rt.errors import InputError, UsageError
-from tfpose_rt.model.quantise import bounds_for
 from tfpose_rt.model.tfpose import TFPose
 from tfpose_rt.model.weights import load_model
 from tfpose_rt.training.data import Sample, decode, find_labels, image_home, is_validation, load
@@ -88,7 +88,7 @@ def examine(
     if truth is None and boxes != "gt":
         raise UsageError(f"--boxes {boxes} on a training pack", why="it holds crops, not pictures", fix="--boxes gt")
     path = assets.resolve(run.weights, "pose")
-    device, _ = choose_device(run.device)
+    device = torch.device(choose_device(run.device)[0])
     precision = "fp32" if run.precision == "auto" else run.precision
     model, engine = open_model(path, run.engine, device, precision)
     kernel = select_kernel(run.kernel, device, model.config).name if engine == "torch" else f"{engine}'s own"

@@ -1,0 +1,89 @@
+"""What happens before the first picture: with OpenVINO it needs no torch, whose import takes longer than all else."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from tfpose_rt import device
+
+HEAVY = ("torch", "ultralytics", "torchvision", "scipy")
+RUN = """
+import sys
+from tfpose_rt.estimator import PoseEstimator
+estimator = PoseEstimator(engine="openvino", device="DEVICE", det_size=320)
+clip = __import__("cv2").VideoCapture(sys.argv[1])
+people = estimator.predict(clip.read()[1])
+print(len(people), estimator.device, estimator.kernel_reason, [name for name in sys.argv[2:] if name in sys.modules])
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed")
+@pytest.mark.parametrize("asked", ["auto", "cpu"])
+def test_networks_that_are_converted_need_neither_torch_nor_ultralytics(asked: str) -> None:
+    from tfpose_rt.estimator import PoseEstimator
+
+    if asked == "auto" and device._may_have_gpu():
+        pytest.skip("torch has to say whether there is a GPU")
+    PoseEstimator(engine="openvino", device="cpu", det_size=320)  # converts them, where nothing has yet
+    clip = Path(device.__file__).parent / "clips" / "demo.mp4"
+    done = subprocess.run(
+        [sys.executable, "-c", RUN.replace("DEVICE", asked), str(clip), *HEAVY], capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert done.stdout == "1 cpu OpenVINO's own sampling []\n"
+
+
+def test_without_a_drivers_library_there_is_no_gpu_and_torch_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.setattr(device, "_may_have_gpu", lambda: False)
+    assert device.choose_device("auto") == ("cpu", "auto: no CUDA device")
+    assert device.choose_device("cpu") == ("cpu", "asked for")
+    assert "torch" not in sys.modules
+
+
+def test_where_there_may_be_a_gpu_torch_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a stand-in")
+    assert device.choose_device("auto") == ("cuda", "auto: a stand-in")  # torch is loaded here: it knows best
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    monkeypatch.setattr(device, "_may_have_gpu", lambda: True)
+    assert device.choose_device("auto") == ("cuda", "auto: a stand-in")
+
+
+def test_threads_are_as_many_as_torch_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a process of its own, for torch decides when it is imported."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    told = "from tfpose_rt.device import usual_threads as n; a = n(); import torch; print(a, torch.get_num_threads())"
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    before, after = done.stdout.split()
+    assert before == after
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.setenv("OMP_NUM_THREADS", "7,2")  # of the outer loops, and of those within
+    assert device.usual_threads() == 7
+
+
+def test_threads_asked_for_are_opencvs_too() -> None:
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    try:
+        device.set_threads(1)
+        assert (torch.get_num_threads(), cv2.getNumThreads(), device.usual_threads()) == (1, 1, 1)
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])
+
+
+def test_suppression_takes_boxes_without_area() -> None:
+    from tfpose_rt.detect import suppress
+
+    boxes = np.array([[5, 5, 5, 5], [5, 5, 5, 5], [0, 0, 10, 10]], np.float32)
+    assert suppress(boxes, np.array([0.5, 0.9, 0.9], np.float32), 0.7).tolist() == [1, 2, 0]
