@@ -6,14 +6,17 @@ import importlib.util
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from tfpose_rt import device
+from tfpose_rt import device, engine
 
+needs_openvino = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed")
 HEAVY = ("torch", "ultralytics", "torchvision", "scipy")
 RUN = """
 import sys
@@ -25,7 +28,7 @@ print(len(people), estimator.device, estimator.kernel_reason, [name for name in 
 """
 
 
-@pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed")
+@needs_openvino
 @pytest.mark.parametrize("asked", ["auto", "cpu"])
 def test_networks_that_are_converted_need_neither_torch_nor_ultralytics(asked: str) -> None:
     from tfpose_rt.estimator import PoseEstimator
@@ -40,6 +43,27 @@ def test_networks_that_are_converted_need_neither_torch_nor_ultralytics(asked: s
     )  # fmt: skip
     assert done.stderr == ""
     assert done.stdout == "1 cpu OpenVINO's own sampling []\n"
+
+
+@needs_openvino
+def test_what_compiling_made_is_taken_up_and_made_anew_where_it_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "cache_dir", lambda: tmp_path)
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 24, 32, 3), np.uint8)
+
+    def taken_up() -> bool:
+        fast: Any = engine.compile_network(lambda: nn.Conv2d(3, 4, 3).eval(), "a" * 64, size=(32, 24), threads=1)
+        answers.append(fast(pictures)[0])
+        return bool(fast._request.get_compiled_model().get_property("LOADED_FROM_CACHE"))
+
+    answers: list[Any] = []
+    assert [taken_up(), taken_up()] == [False, True]
+    (blob,) = tmp_path.glob("*/*.blob")
+    blob.write_bytes(blob.read_bytes()[: blob.stat().st_size // 2])
+    assert [taken_up(), taken_up()] == [False, True]
+    for answer in answers[1:]:
+        np.testing.assert_array_equal(answer, answers[0])
 
 
 def test_without_a_drivers_library_there_is_no_gpu_and_torch_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
