@@ -123,7 +123,7 @@ def test_a_recording_that_says_it_is_not_complete_is_told_when_it_is_read(progra
         sink.write(result)
     sink.close(SUMMARY | {"complete": complete, "ended": ended})
     warning = f"{name} is not complete: it ended early ({ended}); "
-    for words in (("convert", name, "-f", "trc", "-o", "out"), ("plot", name)):
+    for words in (("convert", name, "-f", "trc", "-o", "out"), ("plot", name, "--what", "gaps")):
         code, err = program(*words)
         assert code == 0
         assert err.count(warning) == (not complete), words
