@@ -231,7 +231,7 @@ def test_a_table_alone_needs_no_matplotlib_and_makes_no_figure(tmp_path, call, m
 
 def test_a_figure_and_its_table_are_written_together(tmp_path, call):
     known(tmp_path / "r.jsonl")
-    assert call("-o", "f.png", "--data", "t.csv") == (0, "wrote f.png\nwrote t.csv (12 rows)\n")
+    assert call("--joints", "nose", "-o", "f.png", "--data", "t.csv") == (0, "wrote f.png\nwrote t.csv (12 rows)\n")
     assert (tmp_path / "f.png").stat().st_size > 1000
 
 
