@@ -220,10 +220,10 @@ def test_a_full_disk_is_an_output_error_and_what_is_there_can_be_resumed(tmp_pat
         pytest.skip("needs root for a small file system")
     small = tmp_path / "small"
     small.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96k", "none", str(small)], capture_output=True).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48k", "none", str(small)], capture_output=True).returncode:
         pytest.skip("no file system can be mounted here")
     try:
-        source = clip(tmp_path / "a.mp4", 160)
+        source = clip(tmp_path / "a.mp4", 80)
         for formats, video in ((["jsonl"], None), ([], small), (["csv"], None)):
             outcome = run([source], small if not video else tmp_path, formats or ["jsonl"], video, overwrite=True)[0]
             assert outcome.exit_code == 4, (formats, outcome)
