@@ -74,6 +74,8 @@ def run(
     """Train, and show how it goes; raises typer.Exit where a signal ended it."""
     import os
 
+    import torch
+
     from tfpose_rt.cli.show import say
     from tfpose_rt.cli.watch import interruptible
     from tfpose_rt.device import choose_device
