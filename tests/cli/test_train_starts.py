@@ -24,9 +24,7 @@ def test_a_folder_without_data_is_an_error_about_the_data(
 
 def for_types_alone(tree: ast.Module) -> set[str]:
     """Names imported under TYPE_CHECKING at the top of a module."""
-    blocks = [
-        node for node in tree.body if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
-    ]
+    ifs = [node for node in tree.body if isinstance(node, ast.If)]
     return {name for one in ifs if getattr(one.test, "id", "") == "TYPE_CHECKING" for name in imported(one)}
 
 
