@@ -22,11 +22,11 @@ from tfpose_rt.training.data import is_validation, load
 
 
 def test_a_pose_model_is_looked_at_through_its_own_crops(
-    pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tiny_trunk: str
 ) -> None:
     torch.manual_seed(0)
     weights = tmp_path / "tiny.safetensors"
-    model = TFPose(ModelConfig(trunk="resnet18", channels=64, decoder_layers=1, size=(64, 96)))
+    model = TFPose(ModelConfig(trunk=tiny_trunk, channels=64, decoder_layers=1, size=(64, 96)))
     save_model(weights, model, {})
     before = assets.sha256(weights)
     monkeypatch.setattr(sys, "argv", ["quantise", str(pack), str(weights)])
