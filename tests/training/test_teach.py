@@ -343,14 +343,14 @@ def call(monkeypatch, *words):
     return 0
 
 
-def test_the_command(tmp_path, monkeypatch, capsys):
+def test_the_command(tmp_path, monkeypatch, capsys, tiny_trunk):
     """A teacher that sees every joint in the middle of the box, and is sure of it."""
-    shape = ModelConfig(trunk="resnet18", channels=64, encoder_layers=0, decoder_layers=1, size=(64, 96))
+    shape = ModelConfig(trunk=tiny_trunk, channels=64, encoder_layers=0, decoder_layers=1, size=(64, 96))
     model = TFPose(shape)
     model.calibration[:, 1] = 8.0
     save_model(tmp_path / "t.safetensors", model, {})
     box_only(tmp_path / "data")
-    settings = ["trunk=resnet18", "channels=64", "encoder_layers=0", "decoder_layers=1", "size=[64,96]", "amp=off"]
+    settings = [f"trunk={tiny_trunk}", "channels=64", "encoder_layers=0", "decoder_layers=1", "size=[64,96]", "amp=off"]
     words = ["train", tmp_path / "data", "--device", "cpu", "--epochs", 1, "--batch", 2]
     words += [word for setting in [*settings, "workers=1", "warmup=1"] for word in ("--set", setting)]
     run = ["--save-dir", tmp_path / "run"]
@@ -362,7 +362,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     # 16 joints of the labelled person, 17 of the one with a box
     line = "teacher t asked about 2 people (1 wholly unlabelled ones labelled); joints added: annotations 33"
     assert said.count(line) == 1
-    assert "2 people, size n on a resnet18 trunk" in said
+    assert "2 people, size n on a tiny trunk" in said
     assert json.loads((tmp_path / "run" / "run.json").read_text())["people"] == 2
     again = ["--resume", "--teacher", tmp_path / "t.safetensors", "--teacher-share", 0.4]
     assert call(monkeypatch, *words, *run, *again) == UsageError.exit_code
