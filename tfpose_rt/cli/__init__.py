@@ -13,6 +13,7 @@ import typer
 from tfpose_rt.cli.defaults import forget, placed
 from tfpose_rt.cli.journal import open_journal
 from tfpose_rt.errors import OutputError, TfposeError
+from tfpose_rt.shell import show_all
 
 COMMANDS = {
     "demo": "demo",
@@ -73,6 +74,7 @@ for _name in GROUPS:
 def main() -> None:
     """Run the program; whatever goes wrong becomes one line on stderr and its exit code."""
     forget()
+    show_all(sys.stdout)
     words = sys.argv[1:]
     own = words[: words.index("--")] if "--" in words else words
     for flag in GLOBAL.keys() & set(own):  # wherever: they are thought of when the line is there already

@@ -12,6 +12,7 @@ from typing import Any
 import typer
 
 from tfpose_rt.errors import TfposeError, UsageError
+from tfpose_rt.shell import read_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def read_toml(file: Path) -> dict[str, Any]:
     Raises: UsageError: there is no such file, or it is not TOML.
     """
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(read_text(file))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         why = (error.strerror or "").lower() if isinstance(error, OSError) else f"not TOML: {error}"
         fix = "the path of a TOML file" if isinstance(error, OSError) else "lines such as det_size = 640"

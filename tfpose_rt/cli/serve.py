@@ -101,17 +101,18 @@ def serve_view(
     from tfpose_rt.cli.show import print_summary, say
     from tfpose_rt.cli.watch import interruptible
     from tfpose_rt.errors import OutputError, UsageError
+    from tfpose_rt.shell import install, make_folder
 
     try:
         from tfpose_rt.live.guard import read_token
         from tfpose_rt.live.serve import ServeOptions, bind
     except ImportError as error:
-        raise UsageError("serve", why=f"{error.name} is not installed", fix="pip install 'tfpose-rt[serve]'") from error
+        raise UsageError("serve", why=f"{error.name} is not installed", fix=install("serve")) from error
     from tfpose_rt.live.plan import Plan
     from tfpose_rt.stats import require_frames
 
     if folder is not None and not folder.is_dir():
-        raise OutputError(f"--record {folder}", why="no such folder", fix=f"mkdir -p {folder}")
+        raise OutputError(f"--record {folder}", why="no such folder", fix=make_folder(folder))
     check_files(spec, [path for path, _ in out], record, what, overwrite)
     check_weights(run)
     secret = read_token(token, host)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from tfpose_rt.config import SourceOptions
 from tfpose_rt.errors import InputError
 from tfpose_rt.io.times import WORTH, repair
 from tfpose_rt.records import Frame, Gap, Image, Segment, StreamInfo
+from tfpose_rt.shell import quoted
 from tfpose_rt.wording import plural
 
 if TYPE_CHECKING:
@@ -148,7 +150,7 @@ def check_readable(path: Path) -> None:
     """Raise InputError, with the next step, unless `path` is a file with bytes that this user may read."""
     try:
         if path.is_dir():
-            raise InputError(f"{path.name} is a folder", why="a file is needed here", fix=f"'{path.name}/*.mp4'")
+            raise InputError(f"{path.name} is a folder", why="a file is needed here", fix=quoted(f"{path.name}/*.mp4"))
         if path.stat().st_size == 0:
             raise InputError(f"{path.name} is empty", why="it has 0 bytes", fix="copy or record it again")
         with path.open("rb") as file:
@@ -156,7 +158,11 @@ def check_readable(path: Path) -> None:
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist", why="no such file", fix="check the path") from error
     except PermissionError as error:
-        raise InputError(f"{path.name} cannot be read", why="no permission", fix=f"chmod u+r {path.name}") from error
+        if sys.platform == "win32":  # which does not tell one from the other
+            why, fix = "no permission, or another program writes it", "close that program, or look at its properties"
+            raise InputError(f"{path.name} cannot be read", why=why, fix=fix) from error
+        fix = f"chmod u+r {quoted(path.name)}"
+        raise InputError(f"{path.name} cannot be read", why="no permission", fix=fix) from error
     except OSError as error:
         why = error.strerror or str(error)
         raise InputError(f"{path.name} cannot be read", why=why, fix="check the disk") from error

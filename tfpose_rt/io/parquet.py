@@ -16,6 +16,7 @@ from tfpose_rt.io.spool import Made, SpoolSink, new_name
 from tfpose_rt.io.table_rows import results_of_rows, size_of, tell_smoothed
 from tfpose_rt.io.tables import SWAPPED, WIDE, WIDE_TABLES, more_columns, more_values
 from tfpose_rt.records import Poses, Result
+from tfpose_rt.shell import install
 
 if TYPE_CHECKING:
     import polars as pl
@@ -92,5 +93,5 @@ def _polars() -> Any:
     try:
         import polars
     except ImportError as error:
-        raise UsageError("Parquet needs polars", why="not installed", fix="pip install 'tfpose-rt[parquet]'") from error
+        raise UsageError("Parquet needs polars", why="not installed", fix=install("parquet")) from error
     return polars

@@ -20,6 +20,7 @@ from tfpose_rt.io.parts import PartFile, Sink, SinkOptions
 from tfpose_rt.io.tables import CsvSink, meta_path
 from tfpose_rt.io.trc import person_paths, trc_sink
 from tfpose_rt.records import Result, StreamInfo
+from tfpose_rt.shell import make_folder
 
 __all__ = ["FORMATS", "SINKS", "VIDEO_SUFFIXES", "Sink", "SinkOptions", "Threaded", "check_outputs", "open_sink"]
 
@@ -174,7 +175,7 @@ def finals(path: Path) -> list[Path]:
 def _check_place(path: Path) -> None:
     parent = path.parent
     if not parent.is_dir():
-        raise OutputError(f"cannot write {path}", why=f"no folder {parent}", fix=f"mkdir -p {parent}")
+        raise OutputError(f"cannot write {path}", why=f"no folder {parent}", fix=make_folder(parent))
     if not os.access(parent, os.W_OK | os.X_OK):
         raise OutputError(f"cannot write {path}", why=f"no permission in {parent}", fix="another --out")
     if path.is_dir() and path.suffix:

@@ -11,6 +11,7 @@ from typing import Protocol
 from tfpose_rt.config import SourceOptions
 from tfpose_rt.errors import InputError, UsageError
 from tfpose_rt.records import Frame, Gap, Image, Segment, StreamInfo
+from tfpose_rt.shell import read_text
 
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"))
 VIDEO_SUFFIXES = frozenset((
@@ -168,7 +169,7 @@ def _glob(spec: str) -> list[Path]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the list {path}", why=str(error), fix="one source a line, UTF-8") from error
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from tfpose_rt.errors import UsageError
+from tfpose_rt.shell import quoted, read_text
 
 SCHEMES = ("rtsp", "rtsps", "http", "https", "udp", "tcp", "srt", "rtmp")
 MASK = "***"
@@ -120,10 +121,9 @@ def _query_secrets(where: str) -> list[str]:
 def _from_file(path: Path) -> tuple[str, str]:
     try:
         if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & 0o077:
-            raise UsageError(
-                f"credentials file {path.name}", why="others on this machine can read it", fix=f"chmod 600 {path}"
-            )
-        line = path.read_text(encoding="utf-8").splitlines()[0]
+            why, fix = "others on this machine can read it", f"chmod 600 {quoted(path)}"
+            raise UsageError(f"credentials file {path.name}", why=why, fix=fix)
+        line = read_text(path).splitlines()[0]
     except (OSError, UnicodeDecodeError, IndexError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else "no text in it"
         raise UsageError(f"credentials file {path.name}", why=why, fix="one line: user:password") from error

@@ -21,6 +21,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tfpose_rt.errors import UsageError
+from tfpose_rt.shell import quoted, read_text
 
 COOKIE = "tfpose_session"
 TOKEN_BYTES = 24  # 192 bit
@@ -62,13 +63,13 @@ def read_token(choice: str, host: str, environ: Mapping[str, str] | None = None)
             raise UsageError("--token", why=why, fix="--token auto, --token env, or a file")
         try:
             if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & 0o077:
-                raise UsageError(where, why="others on this machine can read it", fix=f"chmod 600 {path}")
-            token = path.read_text(encoding="utf-8").strip()
+                raise UsageError(where, why="others on this machine can read it", fix=f"chmod 600 {quoted(path)}")
+            token = read_text(path).strip()
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(where, why=getattr(error, "strerror", None) or "not text", fix="--token auto") from error
     if len(token) < LEAST:
         why = f"shorter than {LEAST} characters" if token else "nothing is in it"
-        raise UsageError(where, why=why, fix=f"what `python -c '{MAKE}'` prints")
+        raise UsageError(where, why=why, fix=f"what `python -c {quoted(MAKE)}` prints")
     return token
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from tfpose_rt.config import RunConfig
 from tfpose_rt.errors import TfposeError, UsageError
 from tfpose_rt.io.urls import mask_text
+from tfpose_rt.shell import install
 from tfpose_rt.tools.batch import How, Outcome, run_safely
 from tfpose_rt.tools.outputs import Job
 from tfpose_rt.tools.workers import ManyWatcher, Reporter, make_estimator
@@ -53,7 +54,7 @@ def run_cluster(
     try:
         import ray  # type: ignore[import-not-found,unused-ignore]
     except ImportError as error:
-        raise UsageError("--cluster ray", why="Ray is not installed", fix="pip install 'tfpose-rt[ray]'") from error
+        raise UsageError("--cluster ray", why="Ray is not installed", fix=install("ray")) from error
     started = not ray.is_initialized()
     if started:
         ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False)

@@ -16,6 +16,7 @@ from typing import Literal
 
 from tfpose_rt.errors import TfposeError
 from tfpose_rt.io.urls import mask, mask_text
+from tfpose_rt.shell import install
 from tfpose_rt.tools.redact import redact
 
 OPENCV = ("opencv-python", "opencv-contrib-python", "opencv-python-headless", "opencv-contrib-python-headless")
@@ -126,7 +127,7 @@ def _cupy() -> Iterable[Check]:
         yield Check("cupy", "fail", ", ".join(found), f"pip uninstall all of them, then pip install {wanted}")
     elif not found:
         gpu = torch.cuda.is_available()
-        fix = f"pip install 'tfpose-rt[cuda{major}]'"
+        fix = install(f"cuda{major}")
         yield Check("cupy", "warn" if gpu else "pass", "not installed; the torch path is used", fix if gpu else "")
     elif major and not found[0].startswith((wanted, "cupy==")):
         fix = f"pip uninstall {found[0].split('==')[0]}, then pip install {wanted}"
@@ -208,7 +209,7 @@ def _videos() -> Iterable[Check]:
     from tfpose_rt.records import Frame, Result, StreamInfo
 
     good: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="tfpose-rt-") as folder:
+    with tempfile.TemporaryDirectory(prefix="tfpose-rt-", ignore_cleanup_errors=True) as folder:
         for suffix in CONTAINERS:
             path = Path(folder) / f"check{suffix}"
             try:

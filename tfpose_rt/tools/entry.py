@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import ParamSpec
 
 from tfpose_rt.errors import TfposeError
+from tfpose_rt.shell import show_all
 
 P = ParamSpec("P")
 
@@ -17,6 +18,7 @@ def exits(main: Callable[P, int | None]) -> Callable[P, int]:
 
     @functools.wraps(main)
     def ending(*args: P.args, **kwargs: P.kwargs) -> int:
+        show_all(sys.stdout)
         try:
             return main(*args, **kwargs) or 0
         except TfposeError as error:

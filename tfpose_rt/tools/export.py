@@ -15,6 +15,7 @@ from typing import Any
 from tfpose_rt import assets
 from tfpose_rt.errors import OutputError, TfposeError, UsageError, WeightsError, line_of
 from tfpose_rt.io.sinks import check_outputs
+from tfpose_rt.shell import install
 from tfpose_rt.tools.export_check import Difference, compare
 from tfpose_rt.tools.export_formats import FORMATS, FREE, Format
 from tfpose_rt.tools.export_network import is_pose, open_network
@@ -129,7 +130,7 @@ def _check_packages(form: Format, name: str, check: bool) -> None:
             absent = True
         if absent:
             why = f"{package} is not installed"
-            raise UsageError(f"--to {name}", why=why, fix=f"pip install 'tfpose-rt[{form.extra}]'")
+            raise UsageError(f"--to {name}", why=why, fix=install(form.extra))
 
 
 @contextmanager

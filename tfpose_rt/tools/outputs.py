@@ -13,6 +13,7 @@ from tfpose_rt.io.openpose import LAYOUTS, plain_name, safe_name
 from tfpose_rt.io.parts import SinkOptions
 from tfpose_rt.io.sinks import SINKS, VIDEO_SUFFIXES, format_of
 from tfpose_rt.io.urls import mask
+from tfpose_rt.shell import make_folder
 
 DEFAULT_FOLDER = Path("tfpose-out")
 CODECS = ("auto", "h264", "vp9", "mp4v")
@@ -118,7 +119,7 @@ def _made(folder: Path) -> list[Path]:
         folder.mkdir()
     except OSError as error:
         why = f"no folder {folder.parent}" if isinstance(error, FileNotFoundError) else error.strerror or ""
-        raise OutputError(f"cannot make the folder {folder}", why=why, fix=f"mkdir -p {folder}") from error
+        raise OutputError(f"cannot make the folder {folder}", why=why, fix=make_folder(folder)) from error
     return [folder]
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from shlex import quote
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -22,6 +21,7 @@ from tfpose_rt.io.table_rows import read_csv
 from tfpose_rt.io.tables import meta_path
 from tfpose_rt.io.trc import person_paths
 from tfpose_rt.records import Result
+from tfpose_rt.shell import quoted
 from tfpose_rt.stats import Stats, cut_short
 from tfpose_rt.wording import plural
 
@@ -85,7 +85,7 @@ def kind_of(path: Path) -> str:
         check_readable(path)
         what = "an image" if kind in IMAGE_SUFFIXES else "a video"
         why += ", and `video` makes them"
-        raise UsageError(f"{path.name} is {what}", why=why, fix=f"tfpose-rt video {quote(str(path))}")
+        raise UsageError(f"{path.name} is {what}", why=why, fix=f"tfpose-rt video {quoted(path)}")
     if part and kind != ".csv":
         return ".jsonl"  # every other format waits as a recording until its end
     if kind in (".json", ".trc"):

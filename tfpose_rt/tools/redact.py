@@ -22,5 +22,5 @@ def redact(text: str) -> str:
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (OSError, KeyError):  # no such user in this container
+    except (OSError, KeyError, ImportError):  # no such user in this container; nor in a service of Windows
         return ""

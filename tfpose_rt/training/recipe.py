@@ -10,6 +10,7 @@ from typing import Any
 
 from tfpose_rt.config import MODELS, AugmentConfig, ModelConfig, TrainConfig, unknown
 from tfpose_rt.errors import UsageError
+from tfpose_rt.shell import read_text
 
 
 def build_config(model: str, file: Path | None, words: Sequence[str], flags: Mapping[str, Any]) -> TrainConfig:
@@ -27,8 +28,8 @@ def build_config(model: str, file: Path | None, words: Sequence[str], flags: Map
     told: dict[str, Any] = {}
     if file is not None:
         try:
-            told = tomllib.loads(file.read_text(encoding="utf-8"))
-        except (OSError, tomllib.TOMLDecodeError) as error:
+            told = tomllib.loads(read_text(file))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise UsageError(f"cannot read --config {file}", why=str(error), fix="a TOML file") from error
     shape: dict[str, Any] = {**dataclasses.asdict(MODELS[model]), **_table(told, "model")}
     augment, recipe = _table(told, "augment"), dict(told)
