@@ -5,7 +5,12 @@ Nothing heavy is imported here: torch, OpenCV and ultralytics load when the firs
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING, Any
+
+if sys.platform == "win32":  # or some cameras take minutes to open, opencv/opencv#17687; OpenCV reads it as it loads
+    os.environ.setdefault("OPENCV_VIDEOIO_MSMF_ENABLE_HW_TRANSFORMS", "0")
 
 if TYPE_CHECKING:
     from tfpose_rt.config import RunConfig

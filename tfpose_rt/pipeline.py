@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tfpose_rt import clock
 from tfpose_rt.config import RunConfig
 from tfpose_rt.follow import Follower
 from tfpose_rt.io.sources import Source, open_source
@@ -115,7 +116,7 @@ class Stream:
         result = taken.item
         self.stats.count(result)
         if result.t_capture is not None:
-            result = dataclasses.replace(result, latency_ms=(time.monotonic() - result.t_capture) * 1e3)
+            result = dataclasses.replace(result, latency_ms=(clock.now() - result.t_capture) * 1e3)
         return result
 
     @property

@@ -51,7 +51,7 @@ class Frame:
     image: Image  # (H, W, 3) uint8, BGR
     seq: int = 0  # capture counter (live)
     skipped: int = 0  # captured but passed over since the last frame handed on (live)
-    t_capture: float | None = None  # s, monotonic clock, right after the grab (live)
+    t_capture: float | None = None  # s, of `clock.now`, right after the grab (live)
     pts_fixed: bool = False  # the container's time was missing, repeated or went backwards
 
 

@@ -20,6 +20,7 @@ NAMES = ("v4l2", "dshow", "msmf", "avfoundation", "gstreamer", "any")
 # MSMF takes minutes to open some cameras: DirectShow is tried when it does not answer.
 AUTO = {"linux": ("v4l2",), "darwin": ("avfoundation",), "win32": ("msmf", "dshow")}
 LISTING_S = 15.0  # s the system may take to list its devices
+UTF8 = "[Console]::OutputEncoding = [Text.Encoding]::UTF8"  # PowerShell's pipes speak the console's code page otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ def list_cameras(backend: str = "auto") -> list[Camera]:
         return profiler_cameras(_output("system_profiler", "SPCameraDataType", "-json"), used)
     if PLATFORM == "win32":
         query = "Get-PnpDevice -Class Camera,Image -PresentOnly | Select-Object FriendlyName | ConvertTo-Json"
-        return pnp_cameras(_output("powershell", "-NoProfile", "-Command", query), used)
+        return pnp_cameras(_output("powershell", "-NoProfile", "-Command", f"{UTF8}; {query}"), used)
     return []
 
 
@@ -104,11 +105,16 @@ def sysfs_cameras(root: Path, backend: str = "v4l2") -> list[Camera]:
 
 
 def profiler_cameras(text: str, backend: str = "avfoundation") -> list[Camera]:
-    """macOS: the answer of `system_profiler SPCameraDataType -json`."""
+    """macOS: the answer of `system_profiler SPCameraDataType -json`, numbered as OpenCV does: by their unique ids.
+
+    Cameras that are programs are not in it, and shift the numbers.
+    """
     try:
         items = json.loads(text).get("SPCameraDataType", [])
     except ValueError:
         return []
+    if all("spcamera_unique-id" in item for item in items):
+        items = sorted(items, key=lambda item: str(item["spcamera_unique-id"]))
     return [Camera(i, str(item.get("_name", "camera")), backend) for i, item in enumerate(items)]
 
 
@@ -139,7 +145,8 @@ def _text(path: Path) -> str:
 
 def _output(*command: str) -> str:
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=LISTING_S, check=False).stdout
+        told = subprocess.run(command, capture_output=True, timeout=LISTING_S, check=False).stdout
+        return told.decode("utf-8-sig", "replace")  # the system's own code page has no place for some bytes
     except (OSError, subprocess.SubprocessError) as error:
         log.info("cannot list cameras: %s", error)
         return ""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import cv2
 
+from tfpose_rt import clock
 from tfpose_rt.config import SourceOptions
 from tfpose_rt.errors import InputError, UsageError
 from tfpose_rt.io.camera_list import PLATFORM, Camera, backends_for, find_camera, listed
@@ -26,6 +26,10 @@ BACKENDS = {
     "avfoundation": cv2.CAP_AVFOUNDATION,
     "gstreamer": cv2.CAP_GSTREAMER,
     "any": cv2.CAP_ANY,
+}
+PERMISSION = {  # systems that ask the user, once, and until then let no program in
+    "darwin": "allow the terminal in System Settings > Privacy & Security > Camera, and start again",
+    "win32": "allow desktop apps in Settings > Privacy & security > Camera",
 }
 DRIVER_LAG = 0.5  # s; a driver's stamp is believed when it is at most that much before now
 
@@ -50,9 +54,8 @@ class CameraSource(LiveSource):
                 [_opener(index, backend, options) for backend in backends], options, scrub=mask_text,
             )  # fmt: skip
         except InputError as error:
-            raise InputError(
-                error.what, why=f"{_hindrance(index) or error.why}; {listed()}", fix="tfpose-rt cameras"
-            ) from error
+            fix = "; ".join(filter(None, ("tfpose-rt cameras", PERMISSION.get(PLATFORM))))
+            raise InputError(error.what, why=f"{_hindrance(index) or error.why}; {listed()}", fix=fix) from error
 
 
 class CameraConnection:
@@ -96,7 +99,7 @@ class CameraConnection:
     def __iter__(self) -> Iterator[Grab]:
         """Pictures as they come; raises OSError when the camera is gone."""
         while self._capture.grab():
-            arrived = self._stamp(time.monotonic())
+            arrived = self._stamp(clock.now())
             fine, image = self._capture.retrieve()
             if not fine or image is None:
                 self.errors += 1
@@ -119,8 +122,6 @@ class CameraConnection:
 
 def open_capture(index: int, backend: int) -> cv2.VideoCapture:
     """OpenCV's capture; the one place where a device is opened."""
-    if PLATFORM == "win32":  # minutes of waiting with some cameras, opencv/opencv#17687
-        os.environ.setdefault("OPENCV_VIDEOIO_MSMF_ENABLE_HW_TRANSFORMS", "0")
     return cv2.VideoCapture(index, backend)
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from tfpose_rt import clock
 from tfpose_rt.mailbox import Mailbox
 from tfpose_rt.records import Image
 
@@ -85,7 +85,7 @@ class Worker(threading.Thread):
         self.box: Mailbox[Grab] = Mailbox(depth)
         self.connection: Connection | None = None
         self.error: Exception | None = None
-        self.arrived = time.monotonic()  # of the newest picture, or of the start
+        self.arrived = clock.now()  # of the newest picture, or of the start
         self.connect = connect
         self._times: tuple[float, float, int] | None = None  # s, of the first and the newest picture; their number
         self.start()
@@ -106,12 +106,12 @@ class Worker(threading.Thread):
                 self.box.depth = 8  # a recording: nothing is passed over, the other side waits
             try:
                 for grab in connection:
-                    self.arrived = time.monotonic()
+                    self.arrived = clock.now()
                     first, _, count = self._times or (grab.t, grab.t, 0)
                     self._times = first, grab.t, count + 1
                     if not self.box.put(grab):
                         return
-                    self.arrived = time.monotonic()  # waiting for a slow reader of a recording is no silence
+                    self.arrived = clock.now()  # waiting for a slow reader of a recording is no silence
             finally:
                 connection.close()
         except Exception as error:  # noqa: BLE001 - told to the reader, never lost on the thread

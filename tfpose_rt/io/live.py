@@ -10,10 +10,10 @@ from __future__ import annotations
 import dataclasses
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
+from tfpose_rt import clock
 from tfpose_rt.config import SourceOptions
 from tfpose_rt.errors import InputError, TfposeError
 from tfpose_rt.io.capture import Connect, Grab, Worker
@@ -59,7 +59,7 @@ class LiveSource:
         self._lock = threading.Lock()  # of `_worker`: once the source is closed no other connection begins
         self._captured = self._errors = 0  # of the connections before this one
         self._handed = 0
-        start = time.monotonic()
+        start = clock.now()
         self._worker, taken = self._open(connects, fix)
         connection = self._worker.connection
         assert connection is not None
@@ -76,7 +76,7 @@ class LiveSource:
             rotation=self._turn,
             codec=connection.codec,
             live=self.live,
-            detail={**connection.detail, "opened_in_s": round(time.monotonic() - start, 2)},
+            detail={**connection.detail, "opened_in_s": round(clock.now() - start, 2)},
         )
         self.state = "connected"
 
@@ -170,11 +170,11 @@ class LiveSource:
     def _next(self) -> Taken[Grab] | None:
         """The next picture; None when the connection ended or fell silent, or the source was closed."""
         while not self._stop.is_set():
-            silent = time.monotonic() - self._worker.arrived
+            silent = clock.now() - self._worker.arrived
             taken = self._worker.box.get(max(0.01, self._options.stall - silent))
             if taken is not None:
                 return taken
-            if self._worker.box.closed or time.monotonic() - self._worker.arrived >= self._options.stall:
+            if self._worker.box.closed or clock.now() - self._worker.arrived >= self._options.stall:
                 return None
         return None
 
@@ -210,7 +210,7 @@ class LiveSource:
         gap = Gap(
             reason=reason[0],
             t_start=last,
-            t_end=round((taken.item.t if taken else time.monotonic()) - self._origin, 6),
+            t_end=round((taken.item.t if taken else clock.now()) - self._origin, 6),
             seq_from=seq,
             seq_to=None if taken is None else self._captured + taken.seq,
             attempts=attempts,
@@ -234,11 +234,11 @@ class LiveSource:
 
     def _await(self, worker: Worker, seconds: float) -> Taken[Grab] | None:
         """The first picture of a connection; None when it fails, the time is up or the source was closed."""
-        start = time.monotonic()
+        start = clock.now()
         taken = worker.box.get(min(seconds, PATIENCE))
         if taken is None and not worker.box.closed and seconds > PATIENCE:
             log.warning("still waiting for %s (at most %g s)", self._name, seconds)
-            taken = worker.box.get(max(0.0, seconds - (time.monotonic() - start)))
+            taken = worker.box.get(max(0.0, seconds - (clock.now() - start)))
         if taken is None:
             worker.box.close()
         return taken

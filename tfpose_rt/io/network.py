@@ -7,13 +7,13 @@ reason is passed on.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import av
 from av.error import ExitError, FFmpegError, InvalidDataError, ProtocolNotFoundError
 
+from tfpose_rt import clock
 from tfpose_rt.config import SourceOptions
 from tfpose_rt.errors import InputError
 from tfpose_rt.io.capture import Grab
@@ -111,7 +111,7 @@ class StreamConnection:
                 return
             except ExitError:
                 raise TimeoutError("nothing came") from None
-            arrived = time.monotonic()
+            arrived = clock.now()
             try:
                 frames = packet.decode()
             except InvalidDataError:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tfpose_rt import clock
 from tfpose_rt.config import SourceOptions
 from tfpose_rt.io.capture import Grab, Ready
 from tfpose_rt.io.live import LiveSource
@@ -39,7 +40,7 @@ class PacedSource(LiveSource):
     def _begin(self) -> Taken[Grab]:
         """Play from the start, now."""
         self._go.set()
-        self._first = dataclasses.replace(self._first, item=dataclasses.replace(self._first.item, t=time.monotonic()))
+        self._first = dataclasses.replace(self._first, item=dataclasses.replace(self._first.item, t=clock.now()))
         return super()._begin()
 
 
@@ -61,11 +62,11 @@ class _Playing:
             if not isinstance(item, Frame):
                 continue
             if start is not None:
-                time.sleep(max(0.0, start + item.pts - time.monotonic()))
-            yield Grab(time.monotonic(), Ready(item.image))
+                time.sleep(max(0.0, start + item.pts - clock.now()))
+            yield Grab(clock.now(), Ready(item.image))
             if start is None:
                 self._go.wait()
-                start = time.monotonic() - item.pts
+                start = clock.now() - item.pts
 
     def close(self) -> None:
         self._source.close()

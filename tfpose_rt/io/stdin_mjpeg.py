@@ -7,12 +7,12 @@ import re
 import select
 import sys
 import threading
-import time
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 import numpy as np
 
+from tfpose_rt import clock
 from tfpose_rt.config import SourceOptions
 from tfpose_rt.errors import InputError
 from tfpose_rt.io.images import decode_image
@@ -51,7 +51,7 @@ class MjpegSource:
         if data is None or image is None:
             raise InputError("no picture on standard input", why="no JPEG came", fix="ffmpeg -i IN -f mjpeg - | …")
         self._first: bytes | None = data
-        self._begin = time.monotonic()
+        self._begin = clock.now()
         self.info = StreamInfo(
             kind="stdin", name="stdin", size=(image.shape[1], image.shape[0]), fps=self._options.fps, codec="mjpeg",
             variable=self._options.fps is None, detail={"time_base_kind": "monotonic"},
@@ -63,7 +63,7 @@ class MjpegSource:
         data, self._first = self._first, None
         index = 0
         while data is not None:
-            arrival = 0.0 if index == 0 else time.monotonic() - self._begin
+            arrival = 0.0 if index == 0 else clock.now() - self._begin
             pts = index / fps if fps else max(arrival, last + 1e-6)  # strictly increasing, however fast they come
             yield round(pts, 6), decode_image(np.frombuffer(data, np.uint8))
             last, index = pts, index + 1

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tfpose_rt import clock
 from tfpose_rt.caption import WHITE, Colour
 from tfpose_rt.pipeline import Stream
 from tfpose_rt.records import Result
@@ -73,7 +74,7 @@ class Metrics:
         self._shown.append(now)
         if result.t_capture is None:
             return None
-        latency = (now - result.t_capture) * 1e3
+        latency = (clock.now() - result.t_capture) * 1e3
         self._latency.append(latency)
         self._stream.stats.latency.append(latency)
         return latency
