@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, held back while something must not be left half done."""
+"""Ctrl-C, SIGTERM and Windows' Ctrl-Break: what they mean, and how they are held back while work is half done."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Windows has no SIGTERM that one program could send to another: Ctrl-Break is what a console's programs are told.
+BREAK: signal.Signals | None = getattr(signal, "SIGBREAK", None)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, *([] if BREAK is None else [BREAK]))
+
+
+def exit_code(number: int) -> int:
+    """What a program that a signal has ended ends with: 130 for Ctrl-C, 143 for SIGTERM and Ctrl-Break."""
+    return 128 + (signal.SIGTERM if number == BREAK else number)
 
 
 @contextmanager

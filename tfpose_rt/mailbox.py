@@ -7,11 +7,13 @@ frame of delay for hours. Items that must not be lost (a gap, a change of size) 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+TURN = 0.25  # s
 WAITING = 64 * 2**20  # bytes that may wait in one place
 
 
@@ -94,7 +96,7 @@ class Mailbox(Generic[T]):
         Raises: the error the writer closed with, once all items before it are read.
         """
         with self._change:
-            self._change.wait_for(lambda: bool(self._slots) or self._closed, timeout)
+            self._wait(timeout)
             if self._slots:
                 item, seq, kept = self._slots.popleft()
                 skipped = 0 if kept else self._skipped
@@ -106,6 +108,15 @@ class Mailbox(Generic[T]):
                 error, self._error = self._error, None
                 raise error
             return None
+
+    def _wait(self, timeout: float | None) -> None:
+        """Until there is something, or there will be nothing; in turns, since Windows hears no Ctrl-C within one."""
+        end = None if timeout is None else time.monotonic() + timeout
+        while not self._slots and not self._closed:
+            left = TURN if end is None else min(end - time.monotonic(), TURN)
+            if left <= 0:
+                return
+            self._change.wait(left)
 
     def drain(self) -> int:
         """Throw away what waits (while the picture is frozen); counted as passed over. Kept items stay."""

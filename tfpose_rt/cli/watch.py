@@ -11,6 +11,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from tfpose_rt.cli.show import estimator_rows, print_error, print_summary, print_table, printable, progress_bar, say
+from tfpose_rt.interrupts import SIGNALS, exit_code
 from tfpose_rt.wording import plural, rate
 
 if TYPE_CHECKING:
@@ -173,15 +174,15 @@ class Interruption:
 
 @contextmanager
 def interruptible() -> Iterator[Interruption]:
-    """Ctrl-C and SIGTERM complete the files (130, 143); a second one stops at once."""
+    """Ctrl-C (130), SIGTERM and Ctrl-Break (143) complete the files; a second one stops at once."""
     told = Interruption()
 
     def stop(number: int, _: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
-        told.code = 128 + number
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        told.code = exit_code(number)
         raise KeyboardInterrupt(told.code)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop) for number in SIGNALS}
     try:
         yield told
     finally:

@@ -20,13 +20,14 @@ from typing import Any, Protocol
 from tfpose_rt import interrupts
 from tfpose_rt.config import RunConfig
 from tfpose_rt.errors import TfposeError
-from tfpose_rt.interrupts import SIGNALS
+from tfpose_rt.interrupts import SIGNALS, exit_code
 from tfpose_rt.io.urls import mask_text
 from tfpose_rt.records import Result, StreamInfo
 from tfpose_rt.tools.batch import How, Outcome, Watcher, run_safely, signal_code
 from tfpose_rt.tools.outputs import Job
 
 TELL = 0.2  # s between two words of progress
+MOST = 61 if sys.platform == "win32" else sys.maxsize  # processes that one pool can wait for
 GRACE = 5.0  # s for the frame in hand, once nobody is left to wait for it
 
 
@@ -88,7 +89,7 @@ def _follow_parent() -> None:
 
 def _told_to_end(number: int, _: FrameType | None) -> None:
     """Once is enough, and terminal and parent may both say it: noted here, heeded behind the next frame."""
-    _worker["told"] = _worker["told"] or 128 + number
+    _worker["told"] = _worker["told"] or exit_code(number)
 
 
 class _Obedient(Reporter):
@@ -173,7 +174,8 @@ class _Crew:
         self._how, self._watcher, self._progress = how, watcher, context.Queue()
         self._begun: set[Job] = set()
         self.ended = False  # nothing more is to be done
-        self._pool = ProcessPoolExecutor(min(count, len(jobs)), context, _start, (run, how, self._progress, make))
+        count = min(count, len(jobs), MOST)
+        self._pool = ProcessPoolExecutor(count, context, _start, (run, how, self._progress, make))
         self._jobs, self._others = jobs, set(multiprocessing.active_children())
         self._waiting: dict[Future[Outcome | None], Job] = {}
 
