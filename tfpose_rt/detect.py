@@ -23,6 +23,7 @@ from tfpose_rt import assets
 from tfpose_rt.config import PRECISIONS
 from tfpose_rt.device import dtype_of
 from tfpose_rt.errors import UsageError, WeightsError
+from tfpose_rt.layout import layout
 from tfpose_rt.records import BoxFrom, Detections, Float, Image, frozen
 
 if TYPE_CHECKING:
@@ -167,10 +168,8 @@ class PersonDetector:
     @cached_property
     def network(self) -> nn.Module:
         """The network in torch, (B, 3, H, W) RGB 0..1 -> (B, 5, A); built when first asked for."""
-        import torch
-
         network, dtype = load_network(self._path).requires_grad_(False), dtype_of(self.precision)
-        moved: nn.Module = network.to(self.device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        moved: nn.Module = network.to(self.device, dtype, memory_format=layout(self.device))  # type: ignore[call-overload]
         return moved
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
@@ -202,7 +201,7 @@ class PersonDetector:
         with torch.inference_mode():
             # A view in RGB order: the bytes already lie as channels_last wants them.
             x = torch.from_numpy(inputs).to(self.device).permute(0, 3, 1, 2).flip(1)
-            x = (x.float() / 255).to(dtype_of(self.precision)).contiguous(memory_format=torch.channels_last)
+            x = (x.float() / 255).to(dtype_of(self.precision)).contiguous(memory_format=layout(self.device))
             return [self._suppress(frame) for frame in self.network(x).float().cpu().numpy()]
 
     def _suppress(self, decoded: Float) -> tuple[Float, Float]:

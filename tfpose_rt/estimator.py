@@ -15,6 +15,7 @@ import numpy.typing as npt
 from tfpose_rt.config import RunConfig
 from tfpose_rt.device import choose_device, choose_precision, dtype_of, kind_of, set_threads
 from tfpose_rt.errors import UsageError, WeightsError
+from tfpose_rt.layout import layout
 from tfpose_rt.records import BoxFrom, Detections, Float, Image, Poses, frozen
 from tfpose_rt.skeleton import FLIP, NAMES
 from tfpose_rt.smooth import Smoother
@@ -124,12 +125,12 @@ class PoseEstimator:
 
         kind, dtype = kind_of(self.device), dtype_of(self.precision)
         net = load_model(weights)[0].requires_grad_(False)
-        net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        net.to(self.device, memory_format=layout(self.device))  # type: ignore[call-overload]
 
         def run(crops: Image) -> tuple[Any, ...]:
             with torch.inference_mode(), torch.autocast(kind, dtype, dtype != torch.float32):
-                batch = torch.from_numpy(crops).to(self.device, non_blocking=True)
-                rgb = batch.permute(0, 3, 1, 2).flip(1).float().div_(255).contiguous(memory_format=torch.channels_last)
+                batch = torch.from_numpy(crops).to(self.device)
+                rgb = batch.permute(0, 3, 1, 2).flip(1).float().div_(255).contiguous(memory_format=layout(self.device))
                 return tuple(t.float().cpu().numpy() for t in net(rgb))
 
         return run

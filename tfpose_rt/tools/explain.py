@@ -178,7 +178,7 @@ def explain(spec: str, run: RunConfig | None = None, *, person: int = 0) -> Expl
     size = model.config.size
     to_crop = crop_matrix(fit_box(people.boxes[person], size, model.config.enlarge), size)
     crop = warp(frame.image, to_crop, size)
-    rgb = torch.from_numpy(crop).to(device).permute(2, 0, 1).flip(0).float().div(255)[None]
+    rgb = torch.from_numpy(crop).to(device).permute(2, 0, 1).flip(0).float().div(255)[None].contiguous()
     shapes = model.config.shapes
     return Explained(
         source=name, frame=frame.index if named else None, pts=frame.pts, image=frame.image, boxes=people.boxes,
@@ -192,7 +192,7 @@ def _look(layer: Any) -> Look:
     """The first crop of a traced layer as numpy."""
 
     def plain(tensor: Any) -> Array:
-        return np.asarray(tensor[0].double().cpu().numpy())
+        return np.asarray(tensor[0].cpu().double().numpy())  # in this order: Apple's GPUs have no float64
 
     return Look(
         plain(layer.before), plain(layer.after), plain(layer.score), plain(layer.places), plain(layer.weights),

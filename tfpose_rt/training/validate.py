@@ -13,6 +13,7 @@ import torch
 from tfpose_rt import skeleton
 from tfpose_rt.config import ModelConfig
 from tfpose_rt.crop import apply, crop_matrix, fit_box, invert, scale_of, warp
+from tfpose_rt.layout import layout
 from tfpose_rt.model.mirror import join_mirrored
 from tfpose_rt.model.tfpose import TFPose
 from tfpose_rt.training.data import Sample
@@ -53,7 +54,8 @@ def cut(
     """
     matrices = crop_matrix(fit_box(boxes, config.size, config.enlarge), config.size)
     crops = np.stack([warp(s.read(), m, config.size)[..., ::-1] for s, m in zip(samples, matrices, strict=True)])
-    return torch.from_numpy(crops).to(device).permute(0, 3, 1, 2).float().div_(255), matrices
+    images = torch.from_numpy(crops).to(device).permute(0, 3, 1, 2).float().div_(255)
+    return images.contiguous(memory_format=layout(device)), matrices
 
 
 @torch.no_grad()
