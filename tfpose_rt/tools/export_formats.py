@@ -161,14 +161,16 @@ def write_torchscript(made: Exportable, facts: Mapping[str, str], path: Path, fr
     """A traced module; it can be moved to any device, and takes any number of pictures."""
     with _traceable():
         traced = torch.jit.trace(made.network, _example(made, free), check_trace=False)  # type: ignore[no-untyped-call]
-        torch.jit.save(traced, str(path), _extra_files={FILE: json.dumps(facts)})
+        with path.open("wb") as file:  # given a path, torch takes it for one of Windows' code page
+            torch.jit.save(traced, file, _extra_files={FILE: json.dumps(facts)})
 
 
 def run_torchscript(path: Path) -> Runner:
     """A TorchScript file in this torch."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.jit is to go one day, and says so
-        loaded = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+        with path.open("rb") as file:
+            loaded = torch.jit.load(file, map_location="cpu")  # type: ignore[no-untyped-call]
 
     def run(images: Array) -> list[Array]:
         with torch.inference_mode():

@@ -56,9 +56,10 @@ def restore(
     for key, value in tensors.items():
         if key.startswith("moment."):
             _, index, name = key.split(".", 2)
-            if value.ndim:  # the fused step walks memory, so moments must lie as their parameter does (channels last)
-                value = torch.empty_like(parameters[int(index)]).copy_(value)
-            state["state"].setdefault(int(index), {})[name] = value
+            # The fused step walks memory, so moments must lie as their parameter does (channels last). All are copies:
+            # what the optimiser keeps would keep the file open, too, that the next state is to replace.
+            own = torch.empty_like(parameters[int(index)] if value.ndim else value).copy_(value)
+            state["state"].setdefault(int(index), {})[name] = own
     optimizer.load_state_dict(state)
     for name, value in metadata["progress"].items():
         setattr(progress, name, value)
