@@ -180,7 +180,9 @@ def machine() -> dict[str, str]:
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
-    clock = psutil.cpu_freq() if hasattr(psutil, "cpu_freq") else None  # not on every system
+    clock = None
+    with suppress(AttributeError, OSError, RuntimeError, SystemError):  # not told on every system, nor of every Mac
+        clock = psutil.cpu_freq()
     if clock is not None and clock.current:
         found["clock"] = f"{clock.current:.0f} MHz" + (f" of {clock.max:.0f}" if clock.max else "")
     return found
