@@ -7,6 +7,7 @@ import difflib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, Self
 
 from tfpose_rt.errors import UsageError
@@ -169,6 +170,13 @@ class RunConfig(Config):
 
     def __post_init__(self) -> None:
         """Check the words and numbers, before any model is loaded; names and paths are looked up by who uses them."""
+        if str(self.det_every) == "auto":  # the command line's word for it
+            object.__setattr__(self, "det_every", 0)
+        for option in dataclasses.fields(self):
+            value, number = getattr(self, option.name), option.default
+            if type(number) in (int, float) and (isinstance(value, bool) or not isinstance(value, Real)):
+                flag = f"--{option.name.replace('_', '-')}"
+                raise UsageError(f"{flag} {value!r}", why="not a number", fix=f"{flag} {number}")
         roi = self.roi
         rules = (
             ("weights", bool(self.weights), "neither a name nor a file", "default"),

@@ -195,8 +195,8 @@ def draw_score(view: View) -> Any:
     grid[-1].set_xlabel("time, s", fontsize=9)
     bar = made.colorbar(mesh, ax=list(grid), shrink=min(1.0, 3.0 / (made.get_figheight() - 1.4)), aspect=22, pad=0.01)
     bar.ax.axhline(view.threshold, color="white", lw=2)
-    bar.set_label(f"score (line: {view.threshold:g}, under it a joint counts as unknown)", fontsize=8)
-    return finish(made, view, "scores of the joints", grid)
+    bar.set_label("score", fontsize=8)  # beside one joint there is no room for a sentence
+    return finish(made, view, "scores of the joints", grid, f"white line in the scale: {view.threshold:g}")
 
 
 def draw_gaps(view: View) -> Any:
