@@ -3,13 +3,16 @@
 import json
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from program import run_program
+from torch import nn
 
 from tfpose_rt.config import ModelConfig, RunConfig
 from tfpose_rt.ops.choice import KernelChoice
+from tfpose_rt.records import Detections
 from tfpose_rt.training import exam
 from tfpose_rt.training.exam import APART, examine, kernels_apart, one_each
 from tfpose_rt.training.validate import Answers
@@ -84,3 +87,38 @@ def test_on_a_gpu_the_kernels_agree(pack):
     told = examine(pack, RunConfig(device="cuda", kernel="fused"), limit=8).facts[APART]
     assert told["crops"] == 8
     assert told["px"] < 0.05
+
+
+def test_around_the_detectors_boxes_a_person_counts_once_and_by_box_and_joints(monkeypatch, tmp_path):
+    """A box found twice gives one result, the surer; a result's score is the box's times the expected OKS."""
+    home = tmp_path / "val"
+    home.mkdir()
+    cv2.imwrite(str(home / "1.png"), np.zeros((200, 300, 3), np.uint8))
+    labels = {"images": [{"id": 7, "file_name": "1.png"}, {"id": 8, "file_name": "1.png"}]}
+    rng = np.random.default_rng(0)
+    one, other = rng.uniform((20, 20), (80, 180), (17, 2)), rng.uniform((220, 20), (280, 180), (17, 2))
+    boxes = np.float32([[12, 10, 90, 190], [10, 10, 90, 190], [210, 10, 290, 190]])
+    found = [Detections(boxes, np.float32([0.9, 0.6, 0.5])), Detections(np.zeros((0, 4), np.float32), np.zeros(0))]
+    asked = []
+
+    def opened(name, **options):
+        asked.append((name, options["device"]))
+        return SimpleNamespace(detect=lambda images: [found.pop(0)])
+
+    def answered(model, samples, *, flip, batch):
+        at = [float(sample.box[0]) for sample in samples]
+        xy = np.stack([other if x > 200 else one for x in at]).astype(np.float32)
+        return Answers(xy, np.full((len(at), 17), 0.8, np.float32), np.ones((len(at), 17), np.float32), boxes)
+
+    monkeypatch.setattr("tfpose_rt.detect.open_detector", opened)
+    monkeypatch.setattr(exam, "answer", answered)
+    model = nn.Linear(1, 1)
+    model.config = ModelConfig()
+    told = list(exam.detected(home, labels, "detector", RunConfig(), model, False, 8))
+    assert asked == [("yolo-n", "cpu")]
+    assert [row["image_id"] for row in told] == [7, 7]
+    for row, xy, trust, box in zip(told, (one, other), (0.9, 0.5), boxes[[0, 2]], strict=True):
+        np.testing.assert_allclose(np.reshape(row["keypoints"], (17, 3))[:, :2], xy, atol=0.01)
+        alone = Answers(xy[None].astype(np.float32), np.full((1, 17), 0.8), np.ones((1, 17)), box[None])
+        assert row["score"] == pytest.approx(trust * alone.people()[0], abs=1e-3)
+        assert 0 < row["score"] < trust

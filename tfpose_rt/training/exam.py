@@ -252,7 +252,7 @@ def detected(
     else:
         from tfpose_rt.detect import open_detector
 
-        device = next(model.parameters()).device
+        device = str(next(model.parameters()).device)
         try:
             finder = open_detector(
                 run.detector, det_size=run.det_size, conf=run.conf, iou=run.iou, device=device, engine=run.engine,
