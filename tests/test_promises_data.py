@@ -74,7 +74,7 @@ def dotted(estimator, tmp_path_factory):
     folder = tmp_path_factory.mktemp("dots")
     make(folder / "a.mkv", codec="ffv1", pix_fmt="bgr0", size=(W, H), paint=dots, stamps=range(2))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(estimator, "_run_torch", finder)
+        patch.setattr(estimator, "_network", finder)
         how = How(sink=SinkOptions(openpose_layout="coco17"))
         jobs = plan([str(folder / "a.mkv")], [folder], sorted(FORMATS))
         assert run_batch(jobs, lambda: estimator, estimator.run, how, Quiet())[0].exit_code == 0
@@ -128,7 +128,7 @@ def test_the_header_says_how_places_are_counted_and_shares_count_from_the_edge(d
 
 
 def test_a_mirrored_picture_maps_to_the_other_name_at_w_minus_1_minus_x(estimator, monkeypatch):
-    monkeypatch.setattr(estimator, "_run_torch", finder)
+    monkeypatch.setattr(estimator, "_network", finder)
     one, other = (estimator.predict(np.ascontiguousarray(p)) for p in (dots(), dots()[:, ::-1]))
     order = [0, *(k + (1 if k % 2 else -1) for k in range(1, 17))]
     seen = [0, 9, 10]
@@ -166,7 +166,7 @@ def test_nobody_is_found_where_nobody_is_and_the_model_is_not_asked(monkeypatch,
     def asked(*_):
         raise AssertionError("the model was asked")
 
-    monkeypatch.setattr(model, "_run_torch", asked)
+    monkeypatch.setattr(model, "_network", asked)
     found = model.predict([image, image])
     assert [len(poses) for poses in found] == [0, 0]
     assert found[0].xy.shape == (0, 17, 2)
