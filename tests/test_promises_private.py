@@ -69,19 +69,27 @@ print(code, sum(os.times()[:2]), "torch" in sys.modules, "ultralytics" in sys.mo
 """
 
 
+BARE = "import os, numpy, rich.progress, typer; print(sum(os.times()[:2]))"
+
+
 @pytest.mark.parametrize(("more", "fix"), [
     ([], "tfpose-rt weights fetch far"), (["--weights", "near"], "pip install --force-reinstall tfpose-rt"),
     (["--weights", "x.safetensors"], "tfpose-rt weights list"),
 ])  # fmt: skip
 def test_missing_weights_are_told_within_a_second_with_the_command_that_helps(tmp_path, more, fix):
-    """Processor time of the whole program, in one of five attempts: a busy machine does not decide. No torch yet."""
+    """Processor time of the whole program, in one of five attempts: a busy machine does not decide. No torch yet.
+
+    Where numpy, typer and rich alone take long, three times as long as they do.
+    """
     entry = "[[weights]]\nname = '{}'\nkind = 'pose'\nfile = '{}.safetensors'\nsha256 = '00'\nsize = 4\n"
     far = entry.format("far", "far") + "aliases = ['default']\nurl = 'https://example.org/far.safetensors'\n"
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "manifest.toml").write_text(far + entry.format("near", "near"))
     words = ["video", "synthetic:64x48@25", "--frames", "0:1", "-o", "a.jsonl", *more]
+    bare = subprocess.run([sys.executable, "-c", BARE], capture_output=True, text=True, check=True).stdout
+    limit = max(1.0, 3 * float(bare))
     used = [9.0]
-    while len(used) < 6 and used[-1] >= 1:
+    while len(used) < 6 and used[-1] >= limit:
         answer = subprocess.run(
             [sys.executable, "-c", MISSING, str(tmp_path), *words], cwd=tmp_path, capture_output=True, text=True,
             check=True, env={"PYTHONPATH": str(ROOT), "TFPOSE_STORE": str(tmp_path / "store"), "HOME": str(tmp_path)},
@@ -91,7 +99,7 @@ def test_missing_weights_are_told_within_a_second_with_the_command_that_helps(tm
         assert (code, torch, ultralytics) == ("5", "False", "False")
         assert answer.stderr.count("\n") == 1
         assert answer.stderr.rstrip().endswith(f"try: {fix}")
-    assert used[-1] < 1
+    assert used[-1] < limit
 
 
 # ---- 19, 20: of ultralytics the layers alone; no tracker, no drawing, no predictor
