@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from tfpose_rt import assets
+from tfpose_rt import assets, likeness
 from tfpose_rt.config import PRECISIONS
 from tfpose_rt.device import dtype_of
 from tfpose_rt.errors import UsageError, WeightsError
 from tfpose_rt.layout import layout
+from tfpose_rt.likeness import Rows
 from tfpose_rt.records import BoxFrom, Detections, Float, Image, frozen
 
 if TYPE_CHECKING:
@@ -31,12 +31,9 @@ if TYPE_CHECKING:
 
     from tfpose_rt.engine import Network
 
-Rows = npt.NDArray[np.int64]
-
 STRIDE = 32
 GREY = 114
 MAX_BOXES = 300  # kept after suppression
-TINY = np.float32(1e-30)  # px², of two boxes without area
 MIN_SIDE = 1.0  # px; a box that is thinner holds nobody, and no crop can be cut from it
 EXAMPLE = (640, 320)  # px, W and H that OpenVINO's network is made with; it takes others, so one serves every det_size
 
@@ -243,17 +240,12 @@ def suppress(boxes: Float, scores: Float, iou: float, most: int = MAX_BOXES) -> 
 
     Greedy, as torchvision's: of `most` at the most, the first of equals before the others.
     """
-    x0, y0, x1, y1 = boxes.T
-    areas = (x1 - x0) * (y1 - y0)
     kept: list[int] = []
     order = np.argsort(-scores, kind="stable")
     while len(order) and len(kept) < most:
         best, rest = order[0], order[1:]
         kept.append(int(best))
-        wide = np.minimum(x1[best], x1[rest]) - np.maximum(x0[best], x0[rest])
-        high = np.minimum(y1[best], y1[rest]) - np.maximum(y0[best], y0[rest])
-        both = wide.clip(0) * high.clip(0)
-        order = rest[both / np.maximum(areas[best] + areas[rest] - both, TINY) <= iou]
+        order = rest[likeness.iou(boxes[None, best], boxes[rest])[0] <= iou]
     return np.array(kept, np.int64)
 
 

@@ -34,7 +34,7 @@ def choose_device(asked: str) -> tuple[str, str]:
         if torch.cuda.is_available():
             return "cuda", f"auto: {torch.cuda.get_device_name()}"
         return "cpu", "auto: no CUDA device"
-    kind = asked.split(":")[0]
+    kind = kind_of(asked)
     if kind not in ("cpu", "cuda", "mps"):
         raise UsageError(f"--device {asked}", why="no such device", fix="auto, cpu, cuda, cuda:N or mps")
     if kind == "cuda":

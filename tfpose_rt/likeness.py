@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from tfpose_rt.skeleton import MASK_SHARE, oks
 Array = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int64]
+Precise = TypeVar("Precise", np.float32, np.float64)  # what goes in comes out
 
 THERE = 0.55  # mean joint score from which somebody is where the detector sees nobody
 SURE = 0.5  # detector score from which a box is a person whatever its joints say
@@ -90,7 +91,7 @@ def added(poses: Poses, more: Poses) -> Rows:
     return np.flatnonzero(sure)
 
 
-def iou(a: Array, b: Array) -> Array:
+def iou(a: npt.NDArray[Precise], b: npt.NDArray[Precise]) -> npt.NDArray[Precise]:
     """Intersection over union of boxes a (A, 4) and b (B, 4), x0, y0, x1, y1 -> (A, B)."""
     both = overlap(a[:, None], b)
     return np.asarray(both / np.maximum(area(a)[:, None] + area(b) - both, 1e-9))
@@ -101,12 +102,12 @@ def inside(a: Array, b: Array) -> Array:
     return np.asarray(overlap(a[:, None], b) / np.minimum(area(a)[:, None], area(b)))
 
 
-def overlap(a: Array, b: Array) -> Array:
+def overlap(a: npt.NDArray[Precise], b: npt.NDArray[Precise]) -> npt.NDArray[Precise]:
     """Area that boxes a (..., 4) and b (..., 4) have in common, pair by pair as they broadcast -> (...), px^2."""
     return np.asarray((np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])).clip(0).prod(-1))
 
 
-def area(boxes: Array) -> Array:
+def area(boxes: npt.NDArray[Precise]) -> npt.NDArray[Precise]:
     """Area of boxes (..., 4) -> (...), px^2; never 0."""
     return np.asarray((boxes[..., 2:] - boxes[..., :2]).clip(1e-3).prod(-1))
 
