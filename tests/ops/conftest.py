@@ -19,7 +19,7 @@ def _one_thread():
 
 
 @pytest.fixture(scope="session")
-def launcher(tmp_path_factory):
+def launcher(tmp_path_factory, quick_builds):
     """The shipped kernels under the shim, every instance of the representative cases compiled in one go."""
     if shutil.which("g++") is None:
         pytest.skip("the kernel's CPU build needs g++")

@@ -11,7 +11,10 @@ from tfpose_rt.tools import kernel_checks
 from tfpose_rt.tools.host_kernel import HostLauncher, RefusedError
 from tfpose_rt.tools.kernel_cases import Case
 
-pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="the kernel's CPU build needs g++")
+pytestmark = [
+    pytest.mark.skipif(shutil.which("g++") is None, reason="the kernel's CPU build needs g++"),
+    pytest.mark.usefixtures("quick_builds"),
+]
 
 SMALL = Case(batch=2, queries=9, channels=24, shapes=(5, 4, 3, 2))
 EDGES = replace(SMALL, where="edges", heads=8)
@@ -90,7 +93,7 @@ SOUND = (SMALL, EDGES, TINY, BOXES)
 
 
 @pytest.fixture(scope="module")
-def kernel(tmp_path_factory):
+def kernel(tmp_path_factory, quick_builds):
     launcher = HostLauncher(tmp_path_factory.mktemp("sound"))
     launcher.prepare(kernel_checks.instances(SOUND))
     return Kernel(launcher)

@@ -2,18 +2,32 @@ import json
 import shutil
 import subprocess
 import sys
+from functools import partial
 
 import pytest
+import torch
 
-from tfpose_rt.tools import bench_kernel, bench_variants, bench_workload, check_kernel, host_kernel
+from tfpose_rt.tools import bench_kernel, bench_variants, bench_workload, check_kernel, host_kernel, kernel_checks
 from tfpose_rt.tools.host_kernel import HostLauncher
 from tfpose_rt.tools.kernel_cases import Case
 
 NEEDS_COMPILER = pytest.mark.skipif(shutil.which("g++") is None, reason="the kernel's CPU build needs g++")
+pytestmark = pytest.mark.usefixtures("quick_builds")
+
+
+class WithGuards(HostLauncher):
+    """Compiles what the steps behind the cases need along with the cases', in one go."""
+
+    def prepare(self, expressions):
+        more = {Case(dtype=torch.float16, channels=channels, heads=8) for channels in (32, 24)}
+        super().prepare({*expressions, *kernel_checks.instances(more)} if not self._libraries else expressions)
 
 
 @NEEDS_COMPILER
-def test_check_recipe_runs_dry():
+def test_check_recipe_runs_dry(monkeypatch):
+    monkeypatch.setattr(host_kernel, "HostLauncher", WithGuards)
+    repeat = kernel_checks.check_determinism
+    monkeypatch.setattr(kernel_checks, "check_determinism", partial(repeat, runs=3))  # 20 in test_kernel_host
     told = []
     assert check_kernel.dry_run(told.append, [Case(channels=16)]) == 0
     assert any("guard bands" in line for line in told)
@@ -80,8 +94,6 @@ def test_a_wrong_variant_is_not_timed(tmp_path, monkeypatch):
 
 
 def test_bench_without_a_gpu_says_so(monkeypatch, capsys):
-    import torch
-
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert bench_kernel.main([]) == 6
     assert "--dry-run" in capsys.readouterr().out
