@@ -19,6 +19,22 @@ RECORD = json.loads((Path(__file__).parent / "kernel_build.json").read_text())
 MODEL = [f"{name}<f16, f16, 24, 8, 3, 4, 2, false{rest}>" for name, rest in kernel_build._PASSES]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_once():
+    """What two tests ask NVRTC for in the same words, the model's instances for sm_90, is compiled once."""
+    made, compile_source = {}, nvrtc.compile_source
+
+    def once(source, names, arch, options=()):
+        key = source, tuple(names), arch, tuple(options)
+        if key not in made:
+            made[key] = compile_source(source, names, arch, options)
+        return made[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nvrtc, "compile_source", once)
+        yield
+
+
 def held(arch, built):
     """What differs from the record: registers past the launch bound, any spill or stack, code 3 % off."""
     found = []
@@ -78,7 +94,7 @@ def disassembler():
 @NEEDS_NVRTC
 @pytest.mark.skipif(disassembler() is None, reason="neither triton nor the toolkit brings nvdisasm")
 def test_gathers_are_16_byte_loads_and_nothing_goes_to_local_memory(tmp_path):
-    cubin, _, names = nvrtc.compile_source(kernel_source(), MODEL, "sm_90")
+    cubin, _, names = nvrtc.compile_source(kernel_source(), MODEL, "sm_90", ["--ptxas-options=-v"])
     (tmp_path / "k.cubin").write_bytes(cubin)
     text = subprocess.run(
         [disassembler(), "-c", tmp_path / "k.cubin"], capture_output=True, text=True, check=True
