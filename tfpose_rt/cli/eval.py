@@ -26,6 +26,7 @@ from tfpose_rt.cli.options import (
     _option,
     require_folder,
 )
+from tfpose_rt.errors import InputError, UsageError
 from tfpose_rt.wording import plural
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ def evaluate(
     data: Annotated[Path, typer.Argument(help="Folder with COCO-format keypoints and images, or a training pack.")],
     ann: Annotated[Path | None, _option(INPUT, "--ann", help="COCO keypoint file, where it is not in DATA.")] = None,
     boxes: Annotated[str, _option(INPUT, "--boxes", help="gt, detector, or a COCO results file with boxes.")] = "gt",
+    results: Annotated[
+        Path | None,
+        _option(INPUT, "--results", help="Keypoints of another program, counted instead of a model's.", dir_okay=False),
+    ] = None,
     batch: Annotated[int, _option(MODEL, "--batch", help="Crops per forward pass.", min=1)] = 32,
     flip_test: Annotated[
         bool, _option(MODEL, "--flip-test/--no-flip-test", help="Average with the mirrored crop.")
@@ -70,14 +75,24 @@ def evaluate(
     check_outputs([path for path in (dump, plot) if path is not None], overwrite)
     from tfpose_rt.training.exam import APART, examine
 
-    run = RunConfig(
-        weights=weights, detector=detector, det_size=det_size, conf=conf, iou=iou, device=device, engine=engine,
-        precision=precision, kernel=kernel,
-    )  # fmt: skip
-    report = examine(data, run, ann=ann, boxes=boxes, batch=batch, flip=flip_test, limit=limit, held_out=held_out)
+    if results is not None:
+        from tfpose_rt.training.peers import score
+
+        _refuse({"--boxes": boxes != "gt", "--flip-test": flip_test, "--limit": limit, "--held-out": held_out,
+                 "--dump": dump})  # fmt: skip
+        report = score(data, results, ann=ann)
+    else:
+        run = RunConfig(
+            weights=weights, detector=detector, det_size=det_size, conf=conf, iou=iou, device=device, engine=engine,
+            precision=precision, kernel=kernel,
+        )  # fmt: skip
+        report = examine(data, run, ann=ann, boxes=boxes, batch=batch, flip=flip_test, limit=limit, held_out=held_out)
     if dump is not None:
         dump.write_text(json.dumps(report.results), encoding="utf-8")
         say(f"wrote {dump} ({plural(len(report.results), 'person', 'people')})")
+    if plot is not None and not report.reliability.count.any():
+        why = "its rows have scores beyond 0..1, or do not say whom they mean"
+        raise InputError(f"no reliability plot of {data.name}", why=why, fix="ann_id in each row (docs/peers.md)")
     if plot is not None:
         from tfpose_rt.training.plots import reliability_plot
 
@@ -87,11 +102,18 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps({**report.facts, **figures, "reliability": report.reliability_rows()}))
     else:
-        print_table({**report.facts, APART: _apart(report.facts[APART])})
+        print_table({name: _apart(fact) if name == APART else fact for name, fact in report.facts.items()})
         print_table({k: f"{v:.3f}" if "calibration" in k else f"{v:.1f}" for k, v in figures.items()})
     if min_ap is not None and figures.get("AP", 0.0) < min_ap:
         say(f"AP {figures.get('AP', 0.0):.1f} is under --min-ap {min_ap}")
         raise typer.Exit(1)
+
+
+def _refuse(given: Mapping[str, object]) -> None:
+    """Options that mean a model, beside `--results`."""
+    for name, value in given.items():
+        if value:
+            raise UsageError(f"{name} with --results", why="no model runs", fix=f"leave {name} out")
 
 
 def _apart(told: Mapping[str, Any]) -> str:
