@@ -14,6 +14,7 @@ from tfpose_rt.errors import DeviceError, UsageError
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
 DRIVERS = {"linux": ["libcuda.so.1"], "win32": ["nvcuda.dll", "amdhip64_6.dll", "amdhip64_7.dll"]}
 
@@ -82,6 +83,31 @@ def dtype_of(precision: str) -> torch.dtype:
     import torch
 
     return {"fp16": torch.float16, "bf16": torch.bfloat16}.get(precision, torch.float32)
+
+
+def settle(
+    network: nn.Module, device: str | torch.device, memory: torch.memory_format, precision: str = "fp32"
+) -> None:
+    """Lay out the weights of a network's convolutions and move it to its device, in place.
+
+    `Module.to(memory_format=...)` would reorder every buffer of four dimensions too, the reference points among them,
+    which the fused kernel takes as they lie.
+
+    Args:
+        network: in float32.
+        device: as torch names it.
+        memory: how pictures lie there.
+        precision: of convolutions and linear layers, as autocast would have them. It keeps no copy of weights that do
+            not learn: left in float32, all of them would be converted at every call.
+    """
+    from torch import nn
+
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            module.to(dtype=dtype_of(precision), memory_format=memory)  # type: ignore[call-overload]
+        elif isinstance(module, nn.Linear):
+            module.to(dtype_of(precision))
+    network.to(device)
 
 
 def usual_threads() -> int:

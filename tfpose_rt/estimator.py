@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tfpose_rt.config import RunConfig
-from tfpose_rt.device import choose_device, choose_precision, dtype_of, kind_of, set_threads
+from tfpose_rt.device import choose_device, choose_precision, dtype_of, kind_of, set_threads, settle
 from tfpose_rt.errors import UsageError, WeightsError
 from tfpose_rt.layout import layout
 from tfpose_rt.records import BoxFrom, Detections, Float, Image, Poses, frozen
@@ -125,7 +125,7 @@ class PoseEstimator:
 
         kind, dtype = kind_of(self.device), dtype_of(self.precision)
         net = load_model(weights)[0].requires_grad_(False)
-        net.to(self.device, memory_format=layout(self.device))  # type: ignore[call-overload]
+        settle(net, self.device, layout(self.device), self.precision)
 
         def run(crops: Image) -> tuple[Any, ...]:
             with torch.inference_mode(), torch.autocast(kind, dtype, dtype != torch.float32):

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from tfpose_rt import interrupts
 from tfpose_rt.config import TrainConfig
+from tfpose_rt.device import settle
 from tfpose_rt.errors import DeviceError, InputError, OutputError, TfposeError, UsageError
 from tfpose_rt.model.tfpose import TFPose
 from tfpose_rt.model.weights import save_model
@@ -106,7 +107,8 @@ def train(
     kept, held = divide(samples, config)
     kernel = select_kernel("auto", device, config.model)
     torch.manual_seed(config.seed)
-    model = TFPose(config.model, mean_pose(kept, config)).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = TFPose(config.model, mean_pose(kept, config))
+    settle(model, device, torch.channels_last)
     if init is not None:
         start_from(model, init)
     objective = Objective(model, config).to(device)
