@@ -41,6 +41,10 @@ Format = Annotated[
     str, _option(OUTPUT, "--format", "-f", help="jsonl, csv, parquet, openpose, coco, trc; comma between.")
 ]
 SaveVideo = Annotated[Path | None, _option(OUTPUT, "--save-video", help="Overlay video, or a folder for several.")]
+SaveImages = Annotated[
+    Path | None,
+    _option(OUTPUT, "--save-images", help="Overlay of a photograph, or a folder for overlays of every frame."),
+]
 Codec = Annotated[str, _option(OUTPUT, "--codec", help="auto, h264, vp9 or mp4v.")]
 Audio = Annotated[bool, _option(OUTPUT, "--audio/--no-audio", help="Copy the source's sound into the video.")]
 CsvLayout = Annotated[str, _option(OUTPUT, "--csv-layout", help="wide or long.")]
@@ -63,13 +67,13 @@ Cluster = Annotated[str, _option(RUN, "--cluster", help="ray: spread the files o
 @spread
 def video(
     context: typer.Context, sources: Sources, out: Out = [], format: Format = "", save_video: SaveVideo = None,
-    codec: Codec = "auto", audio: Audio = True, csv_layout: CsvLayout = "wide", openpose_layout: Layout = "coco18",
-    field: Field = "raw", resume: ResumeRun = False, skip_existing: SkipExisting = False, overwrite: Overwrite = False,
-    full_precision: FullPrecision = False, start: Start = "", end: End = "", frames: Frames = "", stride: Stride = 1,
-    fps: Fps = None, hash: Hash = "ends", picture: Picture = Picture(), finding: Finding = Finding(),
-    drawing: Drawing = Drawing(), display: Display = "none", jobs: Jobs = 1, fail_fast: FailFast = False,
-    cluster: Cluster = "", running: Running = Running(), dry_run: DryRun = False, progress: Progress = True,
-    quiet: Quiet = False, verbose: Verbose = 0,
+    save_images: SaveImages = None, codec: Codec = "auto", audio: Audio = True, csv_layout: CsvLayout = "wide",
+    openpose_layout: Layout = "coco18", field: Field = "raw", resume: ResumeRun = False,
+    skip_existing: SkipExisting = False, overwrite: Overwrite = False, full_precision: FullPrecision = False,
+    start: Start = "", end: End = "", frames: Frames = "", stride: Stride = 1, fps: Fps = None, hash: Hash = "ends",
+    picture: Picture = Picture(), finding: Finding = Finding(), drawing: Drawing = Drawing(), display: Display = "none",
+    jobs: Jobs = 1, fail_fast: FailFast = False, cluster: Cluster = "", running: Running = Running(),
+    dry_run: DryRun = False, progress: Progress = True, quiet: Quiet = False, verbose: Verbose = 0,
 ) -> None:  # fmt: skip
     """Find the poses in video files: every frame, in order, at its true time."""
     from tfpose_rt.cli.show import show_log
@@ -94,15 +98,16 @@ def video(
         args=typed(context),
     )  # fmt: skip
     process(
-        sources, out=out, formats=[f for f in format.split(",") if f], save_video=save_video, display=display, run=run,
-        how=how, jobs=jobs, cluster=cluster, dry_run=dry_run, progress=progress, quiet=quiet,
+        sources, out=out, formats=[f for f in format.split(",") if f], save_video=save_video, save_images=save_images,
+        display=display, run=run, how=how, jobs=jobs, cluster=cluster, dry_run=dry_run, progress=progress, quiet=quiet,
     )  # fmt: skip
 
 
 def process(
     sources: Sequence[str], *, out: Sequence[Path] = (), formats: Sequence[str] = (), save_video: Path | None = None,
-    display: str = "none", run: RunConfig | None = None, how: How | None = None, overwrite: bool = False, jobs: int = 1,
-    cluster: str = "", dry_run: bool = False, progress: bool = True, quiet: bool = False, **settings: Any,
+    save_images: Path | None = None, display: str = "none", run: RunConfig | None = None, how: How | None = None,
+    overwrite: bool = False, jobs: int = 1, cluster: str = "", dry_run: bool = False, progress: bool = True,
+    quiet: bool = False, **settings: Any,
 ) -> list[Outcome]:  # fmt: skip
     """Do the main job and show how it went; raises typer.Exit with the run's code unless that is 0."""
     import dataclasses
@@ -124,7 +129,7 @@ def process(
     saved = dataclasses.replace(style, mirror=False)  # only the window is a mirror
     how = dataclasses.replace(how, style=saved)
     checked(run.source)
-    todo = plan(expand(sources), out, formats, save_video)
+    todo = plan(expand(sources), out, formats, save_video, save_images)
     check_words(todo, how.sink)
     if how.sink.field == "smooth" and run.smooth == "off":
         raise UsageError("--field smooth", why="nothing is smoothed", fix="--smooth one-euro with it")

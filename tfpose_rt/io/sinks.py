@@ -23,10 +23,9 @@ from tfpose_rt.records import Result, StreamInfo
 from tfpose_rt.shell import make_folder
 
 __all__ = ["FORMATS", "SINKS", "VIDEO_SUFFIXES", "Sink", "SinkOptions", "Threaded", "check_outputs", "open_sink"]
-
 VIDEO_SUFFIXES = frozenset((".mp4", ".m4v", ".mov", ".mkv", ".webm"))
 DEPTH = 8  # results that may wait for a sink: bounded, so that a slow disk slows the run instead of filling memory
-PICTURES = 64 << 20  # bytes of pictures that may wait for a video; at least two pictures do
+PICTURES = 64 << 20  # bytes of pictures that may wait for an overlay; at least two pictures do
 
 
 class Factory(Protocol):
@@ -87,7 +86,7 @@ def open_sink(
 
     Args:
         path: final name; "-" is standard output; a video suffix makes an overlay video.
-        format: data format, by suffix when not given.
+        format: data format, by suffix when not given; "video" or "stills" for overlays.
         header: the JSONL header record (`build_header`).
         info: of the source.
         overwrite: whether a finished file may be replaced.
@@ -95,11 +94,18 @@ def open_sink(
     Raises: OutputError: it cannot be written. UsageError: no such format.
     """
     path = Path(path)
+    drawn: Sink | None = None
     if format == "video" or (format is None and path.suffix.lower() in VIDEO_SUFFIXES):
         from tfpose_rt.io.video import VideoSink
 
+        drawn = VideoSink(path, info, options, overwrite=overwrite)
+    if format == "stills":
+        from tfpose_rt.io.stills import StillsSink
+
+        drawn = StillsSink(path, info, options, overwrite=overwrite)
+    if drawn is not None:
         depth = PICTURES // (3 * info.size[0] * info.size[1])
-        return Threaded(VideoSink(path, info, options, overwrite=overwrite), min(max(depth, 2), DEPTH), pictures=True)
+        return Threaded(drawn, min(max(depth, 2), DEPTH), pictures=True)
     return Threaded(FORMATS[format_of(path, format)](path, header, options, overwrite=overwrite))
 
 

@@ -264,8 +264,11 @@ def _open_sinks(
             sinks.append(
                 open_sink(path, format=name, header=header, info=info, overwrite=how.overwrite, options=options)
             )
-        if job.video is not None:
-            sinks.append(open_sink(job.video, header=header, info=info, overwrite=how.overwrite, options=options))
+        for path in job.drawn:
+            kind = "stills" if path == job.stills else "video"
+            sinks.append(
+                open_sink(path, format=kind, header=header, info=info, overwrite=how.overwrite, options=options)
+            )
     except BaseException:
         for sink in sinks:
             if earlier is None:

@@ -155,7 +155,8 @@ def absolute(job: Job) -> Job:
     data = tuple((path.absolute(), name) for path, name in job.data if str(path) != "-")
     if len(data) != len(job.data):
         raise UsageError("-o - on a cluster", why="standard output is on one machine", fix="a folder")
-    return Job(source, data, None if job.video is None else job.video.absolute(), job.folders)
+    video, stills = (None if path is None else path.absolute() for path in (job.video, job.stills))
+    return Job(source, data, video, job.folders, stills)
 
 
 def _do(job: Job, how: How, settings: tuple[RunConfig, Any], progress: Any) -> Outcome:

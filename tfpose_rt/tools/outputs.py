@@ -1,10 +1,11 @@
-"""From what the user typed after -o, -f and --save-video to the files that each source makes."""
+"""From what the user typed after -o, -f, --save-video and --save-images to the files that each source makes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from glob import has_magic
 from itertools import count
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from tfpose_rt.errors import OutputError, UsageError
 from tfpose_rt.io.openpose import LAYOUTS, plain_name, safe_name
 from tfpose_rt.io.parts import SinkOptions
 from tfpose_rt.io.sinks import SINKS, VIDEO_SUFFIXES, format_of
+from tfpose_rt.io.sources import IMAGE_SUFFIXES
+from tfpose_rt.io.stills import STILLS
 from tfpose_rt.io.urls import mask
 from tfpose_rt.shell import make_folder
 
@@ -35,6 +38,7 @@ class Job:
     data: tuple[tuple[Path, str], ...]  # path and format of each data file
     video: Path | None = None
     folders: tuple[Path, ...] = ()  # to be made where they do not exist
+    stills: Path | None = None  # overlay pictures: a file, or a folder of this job's alone
 
     @property
     def name(self) -> str:
@@ -42,9 +46,14 @@ class Job:
         return mask(self.source)
 
     @property
+    def drawn(self) -> list[Path]:
+        """The outputs that are overlays."""
+        return [path for path in (self.video, self.stills) if path is not None]
+
+    @property
     def paths(self) -> list[Path]:
         """Every output."""
-        return [path for path, _ in self.data] + ([self.video] if self.video is not None else [])
+        return [path for path, _ in self.data] + self.drawn
 
 
 def plan(
@@ -52,6 +61,7 @@ def plan(
     out: Sequence[Path] = (),
     formats: Sequence[str] = (),
     save_video: Path | None = None,
+    save_images: Path | None = None,
 ) -> list[Job]:
     """The outputs of every source.
 
@@ -69,10 +79,11 @@ def plan(
         named = [*(out or [DEFAULT_FOLDER])]
         data = tuple(item for path in named for item in _data(path, formats, stem, len(sources)))
         video = None if save_video is None else _video(save_video, stem, len(sources))
-        paths = [path for path, _ in data] + ([] if video is None else [video])
-        wanted = {path.parent for path in paths if str(path) != "-"}
-        into = tuple(folder for folder in [*named, save_video] if folder is not None and folder in wanted)
-        jobs.append(Job(source, data, video, into))
+        stills = None if save_images is None else _stills(save_images, source, stem, len(sources))
+        job = Job(source, data, video, stills=stills)
+        wanted = {path.parent for path in job.paths if str(path) != "-"}
+        into = tuple(folder for folder in [*named, save_video, save_images] if folder is not None and folder in wanted)
+        jobs.append(replace(job, folders=into))
     return jobs
 
 
@@ -131,6 +142,8 @@ def _data(path: Path, formats: Sequence[str], stem: str, sources: int) -> list[t
     suffix = path.suffix.lower()
     if suffix in VIDEO_SUFFIXES:
         raise UsageError(f"-o {path}", why="-o is for data", fix=f"--save-video {path}")
+    if suffix in STILLS and not path.is_dir():
+        raise UsageError(f"-o {path}", why="-o is for data", fix=f"--save-images {path}")
     file = not path.is_dir() and ((suffix in SINKS and suffix != "") or (len(formats) == 1 and suffix != ""))
     if file:
         if sources > 1:
@@ -150,8 +163,26 @@ def _video(path: Path, stem: str, sources: int) -> Path:
             raise UsageError(f"--save-video {path} for {sources} sources", why="one file each", fix="a folder")
         return path
     if path.suffix and not path.is_dir():
-        raise UsageError(f"--save-video {path}", why=f"no video has suffix {path.suffix}", fix=".mp4, .mkv or .webm")
+        fix = f"--save-images {path}" if path.suffix.lower() in STILLS else ".mp4, .mkv or .webm"
+        raise UsageError(f"--save-video {path}", why=f"no video has suffix {path.suffix}", fix=fix)
     return path / f"{stem}.mp4"
+
+
+def _stills(path: Path, source: str, stem: str, sources: int) -> Path:
+    """A photograph's overlay is a file, those of anything else are in a folder of their own."""
+    photograph = Path(source).suffix.lower() in IMAGE_SUFFIXES and "://" not in source and not Path(source).is_dir()
+    photograph = photograph and (Path(source).exists() or not has_magic(source))
+    if path.suffix and not path.is_dir():
+        if path.suffix.lower() not in STILLS:
+            raise UsageError(f"--save-images {path}", why=f"not written as {path.suffix}", fix=f"{', '.join(STILLS)}")
+        if sources > 1 or not photograph:
+            what = f"{sources} sources" if sources > 1 else Path(source).name
+            raise UsageError(f"--save-images {path} for {what}", why="one file holds one picture", fix="a folder")
+        return path
+    if not photograph:
+        return path / f"{stem}_frames"
+    suffix = Path(source).suffix
+    return path / (stem + (suffix if suffix.lower() in STILLS else STILLS[0]))
 
 
 def _stems(sources: Sequence[str]) -> list[str]:

@@ -16,6 +16,7 @@ from tfpose_rt.io.openpose import OpenPoseSink
 from tfpose_rt.io.parquet import read_parquet
 from tfpose_rt.io.parts import PartFile, Resume, unwritable
 from tfpose_rt.io.sinks import finals
+from tfpose_rt.io.stills import StillsSink
 from tfpose_rt.io.tables import CsvSink, meta_path
 from tfpose_rt.io.video import VideoSink, constant_rate
 from tfpose_rt.records import Poses, Result, Segment, StreamInfo
@@ -151,11 +152,10 @@ def reopen(job: Job, codec: str) -> str:
     if recording is None:
         for path in (path for path, name in data if name == "csv" and _smoothed(meta_path(path))):
             return path.name
-    video = [] if job.video is None else [job.video]
     anything = StreamInfo(name=job.name, kind="file", size=(0, 0), live=False)
     if job.video is not None and constant_rate(job.video, anything, codec) is not None:
         return job.video.name
-    renamed = [path for path, name in data if name in ("csv", "openpose")] + video
+    renamed = [path for path, name in data if name in ("csv", "openpose")] + job.drawn
     renamed += [meta_path(path) for path, name in data if name == "csv"]
     for path in (*spooled, *renamed, *([] if recording is None else [recording])):  # the recording last: others need it
         try:
@@ -177,7 +177,7 @@ def find(job: Job) -> Unfinished | None:
         persons.
     """
     data = [(PartFile.part(path), path, name) for path, name in job.data if str(path) != "-"]
-    parts = [part for part, _, _ in data] + ([] if job.video is None else [PartFile.part(job.video)])
+    parts = [part for part, _, _ in data] + [PartFile.part(path) for path in job.drawn]
     if not any(part.exists() for part in parts):
         return None
     missing = [part for part in parts if not part.exists()]
@@ -195,8 +195,9 @@ def find(job: Job) -> Unfinished | None:
         if part not in counts:
             last = _last_frame(job, part, path, name)
             counts[part] = 0 if last is None else sum(frame <= last for frame, _ in frames)
-    if job.video is not None:
-        counts[parts[-1]] = VideoSink.frames_in_part(job.video)
+    for path in job.drawn:
+        sink = StillsSink if path == job.stills else VideoSink
+        counts[PartFile.part(path)] = sink.frames_in_part(path)
     least = min(counts, key=lambda part: counts[part])
     kept = min(counts[least], len(frames))
     if kept:
