@@ -63,6 +63,7 @@ BACKWARD: dict[str, Callable[[Workload], Call]] = {
     "reds": variants.floor_reds,
 }
 LOOSE = ("a", "b", "a fb")  # computed in the value's dtype throughout: sanity only
+IN_GRAPHS = {"ours": "forward_a", "c": "unfused_forward", "F1": "floor_gather", "F2": "floor_blend"}  # and their kernels
 
 
 def wrong(name: str, call: Call, x: Workload) -> tuple[str, float]:
@@ -179,7 +180,7 @@ def _time(row: Row, name: str, calls: list[Call]) -> None:
     row.times[name] = time_events(calls[:1])
     row.times[f"{name} again"] = time_events(calls[:1])  # a difference between the two is noise
     row.times[f"{name} cold"] = time_events(calls)
-    if name in ("ours", "c", "F1", "F2"):
+    if name in IN_GRAPHS:
         row.times[f"{name} graph"] = time_graph(calls[0])
 
 

@@ -121,18 +121,22 @@ def compiled(x: Workload) -> Call:
     return lambda: run(*x.tensors, x.shapes)
 
 
-def _locations(x: Workload, offsets: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
-    wh = torch.tensor(x.shapes, device=offsets.device).view(-1, 2).flip(-1)[:, None]
+def _sides(x: Workload) -> Tensor:
+    """(L, 1, 2) width and height; made before a call is recorded in a graph, which no copy from the host may enter."""
+    return torch.tensor(x.shapes, device=x.offsets.device).view(-1, 2).flip(-1)[:, None]
+
+
+def _locations(x: Workload, offsets: Tensor, logits: Tensor, wh: Tensor) -> tuple[Tensor, Tensor]:
     location = x.ref[:, :, None, :, None] + offsets.float() / wh
     return location.contiguous(), logits.float().softmax(-1).contiguous()
 
 
 def unfused(x: Workload) -> Call:
     """(c) torch softmax and locations in fp32, then one thread a channel."""
-    plan = bench_plan(x, "unfused_forward")
+    plan, wh = bench_plan(x, "unfused_forward"), _sides(x)
 
     def run() -> Tensor:
-        location, weights = _locations(x, x.offsets, x.logits)
+        location, weights = _locations(x, x.offsets, x.logits, wh)
         out = torch.empty_like(x.grad)
         _launch(x, plan, x.value, location, weights, out=out)
         return out
@@ -142,11 +146,11 @@ def unfused(x: Workload) -> Call:
 
 def unfused_both(x: Workload) -> Call:
     """(c) with its backward: scalar reds into fp32, the query side through torch's own gradients."""
-    forward, back = bench_plan(x, "unfused_forward"), bench_plan(x, "unfused_backward")
+    forward, back, wh = bench_plan(x, "unfused_forward"), bench_plan(x, "unfused_backward"), _sides(x)
 
     def run() -> tuple[Tensor, ...]:
         offsets, logits = x.offsets.detach().requires_grad_(), x.logits.detach().requires_grad_()
-        location, weights = _locations(x, offsets, logits)
+        location, weights = _locations(x, offsets, logits, wh)
         out = torch.empty_like(x.grad)
         _launch(x, forward, x.value, location, weights, out=out)
         total = torch.zeros(x.value.shape, dtype=torch.float32, device=x.value.device)
