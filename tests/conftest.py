@@ -1,5 +1,6 @@
 """What all tests share: the engine, and small labelled sets, of dots where the joints are, for a model to learn."""
 
+import functools
 import itertools
 import json
 import os
@@ -51,6 +52,21 @@ def quick_builds(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         quicken(patch, tmp_path_factory.mktemp("shim"))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def command_tree():
+    """All commands with their options are built once: at each call of the program here that would be most of its time.
+
+    A test that changes one of them has to put it back.
+    """
+    import typer.testing
+
+    build = functools.cache(typer.main.get_command)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.main, "get_command", build)
+        patch.setattr(typer.testing, "_get_command", build)
         yield
 
 
