@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from tfpose_rt import assets
+from tfpose_rt import assets, download
 from tfpose_rt.assets import Entry
 from tfpose_rt.errors import OutputError, UsageError, WeightsError
 from tfpose_rt.tools.add_weights import add
@@ -167,18 +167,18 @@ def test_a_download_is_checked_before_it_is_kept(server: str, store: Path, entry
 
     told: list[int] = []
     remote = dataclasses.replace(entry, url=f"{server}/mine.safetensors")
-    assert assets.download(remote, progress=told.append).read_bytes() == CONTENT
+    assert download.download(remote, progress=told.append).read_bytes() == CONTENT
     assert sum(told) == len(CONTENT)
     assert remote.path == store / "mine.safetensors"
     for wrong, words in [({"sha256": "0" * 64}, "not the one expected"), ({"url": f"{server}/x"}, "404")]:
         (store / "mine.safetensors").unlink(missing_ok=True)
         with pytest.raises(WeightsError, match=words):
-            assets.download(dataclasses.replace(remote, **wrong))
+            download.download(dataclasses.replace(remote, **wrong))
         assert list(store.iterdir()) == []
     with pytest.raises(UsageError):
-        assets.fetch("file:///etc/passwd", DIGEST)
+        download.fetch("file:///etc/passwd", DIGEST)
     with pytest.raises(WeightsError, match="no address"):
-        assets.download(entry)
+        download.download(entry)
 
 
 def test_a_name_of_the_other_kind_is_told_where_it_belongs() -> None:

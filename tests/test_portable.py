@@ -17,9 +17,9 @@ from fakes import BlockEstimator
 from torch import nn
 
 from tfpose_rt import clock, shell
-from tfpose_rt.cli.defaults import read_toml
 from tfpose_rt.config import SourceOptions
 from tfpose_rt.errors import InputError
+from tfpose_rt.files import read_toml
 from tfpose_rt.interrupts import exit_code
 from tfpose_rt.io.capture import Grab, Ready
 from tfpose_rt.io.files import check_readable

@@ -1,4 +1,4 @@
-"""Finds what ships with the program, keeps the user's own weights, checks both. Only `fetch` touches the net.
+"""Finds what ships with the program, keeps the user's own weights, checks both; `download` brings others.
 
 Shipped: `cuda/` and `weights/`, in a checkout beside this package, in a wheel inside it (`_assets`). The user's own: a
 store in the platform's data folder (`TFPOSE_STORE` moves it). Each folder of weights has a `manifest.toml`; a name is
@@ -14,12 +14,13 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tfpose_rt.errors import OutputError, UsageError, WeightsError
+from tfpose_rt.files import write_whole
 
 PACKAGED = Path(__file__).parent / "_assets"
 ROOT = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[1]
@@ -245,65 +246,6 @@ def remove(name: str) -> Entry:
         (folder / file).unlink(missing_ok=True)  # a link goes, what it points to stays
     _write_manifest([other for other in read_manifest(folder) if other.name != entry.name])
     return entry
-
-
-def fetch(url: str, expected: str, *, progress: Callable[[int], None] = lambda _: None) -> bytes:
-    """Download one file: the only place where this program opens a connection nobody typed in as a source.
-
-    Args:
-        url: https (or http) address.
-        expected: SHA-256, hex; anything else is thrown away.
-        progress: told the number of bytes of each piece.
-    Raises: WeightsError: unreachable, or not the file expected.
-    """
-    import urllib.error
-    import urllib.request
-
-    if not url.startswith(("https://", "http://")):
-        raise UsageError(f"cannot fetch {url}", why="only http and https addresses", fix="tfpose-rt weights add FILE")
-    pieces: list[bytes] = []
-    try:
-        with urllib.request.urlopen(url, timeout=30) as answer:
-            while piece := answer.read(1 << 18):
-                pieces.append(piece)
-                progress(len(piece))
-    except (urllib.error.URLError, OSError) as error:
-        raise WeightsError(f"cannot fetch {url}", why=str(error), fix="tfpose-rt weights add FILE") from error
-    if hashlib.sha256(content := b"".join(pieces)).hexdigest() != expected.lower():
-        raise WeightsError(
-            f"fetched {url}", why="its SHA-256 is not the one expected; nothing was kept", fix="ask its maker"
-        )
-    return content
-
-
-def download(entry: Entry, *, progress: Callable[[int], None] = lambda _: None) -> Path:
-    """Fetch the file of an entry into the store; its smaller files, if any, are copied from beside its manifest.
-
-    Raises: WeightsError: as `fetch`, or the entry has no address. OutputError: the store cannot be written.
-    """
-    if not entry.url:
-        why, fix = "it ships, or was added by hand", f"tfpose-rt weights path {entry.name}"
-        raise WeightsError(f"{entry.name} has no address", why=why, fix=fix)
-    content = fetch(entry.url, entry.sha256, progress=progress)
-    folder = store_dir()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / entry.file, content)
-        for name in filter(None, (entry.architecture, entry.bounds)):
-            write_whole(folder / name, (entry.folder / name).read_bytes())
-    except OSError as error:
-        raise OutputError(f"cannot write {folder}", why=str(error.strerror or error), fix="--store FOLDER") from error
-    return folder / entry.file
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: a neighbour first, then an atomic rename. Raises: OSError."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _write_manifest(kept: Iterable[Entry]) -> None:

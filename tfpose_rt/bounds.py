@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tfpose_rt import assets
 from tfpose_rt.errors import WeightsError, line_of
+from tfpose_rt.files import write_whole
 
 REMEDY = "python -m tfpose_rt.tools.quantise DATA WEIGHTS"
 Bounds = Mapping[str, tuple[float, float]]  # name of a convolution -> least and greatest input
@@ -48,5 +49,5 @@ def write_bounds(weights: Path, bounds: Bounds, seen: str) -> Path:
     path = bounds_file(weights)
     rows = ",\n".join(f"  {json.dumps(name)}: [{low:.6g}, {high:.6g}]" for name, (low, high) in bounds.items())
     head = f'"weights": "{assets.sha256(weights)}",\n"observed_on": {json.dumps(seen)},\n"bounds"'
-    assets.write_whole(path, ("{\n" + head + ": {\n" + rows + "\n}\n}\n").encode())
+    write_whole(path, ("{\n" + head + ": {\n" + rows + "\n}\n}\n").encode())
     return path

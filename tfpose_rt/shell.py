@@ -1,8 +1,7 @@
-"""What goes to and from people's shells and editors, on every system."""
+"""What goes to people's shells, on every system."""
 
 from __future__ import annotations
 
-import codecs
 import io
 import re
 import shlex
@@ -10,24 +9,11 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
-UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-
 
 def show_all(stream: TextIO) -> None:
     """Have characters that a stream cannot write come out as escapes: Windows' pipes have but some hundred."""
     if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
         stream.reconfigure(errors="backslashreplace")
-
-
-def read_text(path: Path) -> str:
-    """A text that somebody wrote: UTF-8, with the mark in front that some editors put there, or without.
-
-    UTF-16 where its mark says so, as what the > of Windows' PowerShell writes.
-
-    Raises: OSError, UnicodeDecodeError.
-    """
-    data = path.read_bytes()
-    return data.decode("utf-16" if data.startswith(UTF16) else "utf-8-sig")
 
 
 def quoted(word: str | Path) -> str:

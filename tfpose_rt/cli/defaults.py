@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import typer
 
 from tfpose_rt.errors import TfposeError, UsageError
-from tfpose_rt.shell import read_text
+from tfpose_rt.files import read_toml
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +37,6 @@ class Place:
 
 _context: typer.Context | None = None  # of the command under way, whose defaults `take_defaults` has set
 _places: dict[str, Place] = {}  # by parameter
-
-
-def read_toml(file: Path) -> dict[str, Any]:
-    """What a TOML file says.
-
-    Raises: UsageError: there is no such file, or it is not TOML.
-    """
-    try:
-        return tomllib.loads(read_text(file))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        why = (error.strerror or "").lower() if isinstance(error, OSError) else f"not TOML: {error}"
-        fix = "the path of a TOML file" if isinstance(error, OSError) else "lines such as det_size = 640"
-        raise UsageError(f"cannot read --config {file}", why=why, fix=fix) from error
 
 
 def settings(command: Any) -> dict[str, Any]:

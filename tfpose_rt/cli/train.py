@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tfpose_rt.cli.defaults import read_toml
 from tfpose_rt.cli.options import INPUT, MODEL, OUTPUT, RUN, Device, _option, require_folder
 from tfpose_rt.errors import InputError, UsageError
+from tfpose_rt.files import read_toml
 from tfpose_rt.wording import plural
 
 if TYPE_CHECKING:

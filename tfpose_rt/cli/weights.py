@@ -95,14 +95,14 @@ def fetch(
     as_json: Json = False,
 ) -> None:
     """Download weights: the one command that does. Shows address and size, asks, checks SHA-256."""
-    from tfpose_rt import assets
+    from tfpose_rt import assets, download
 
     _use(store)
     if "://" not in target:
         entry = assets.find(target)
         if entry.url:
             _ask(f"fetch {entry.url}, {entry.size / 1e6:.1f} MB?", yes)
-        file = assets.download(entry)
+        file = download.download(entry)
     else:
         file = _fetch_address(target, sha256, name, yes)
     _tell({"name": file.stem, "path": str(file)}, f"wrote {file}", as_json)
@@ -111,7 +111,7 @@ def fetch(
 def _fetch_address(url: str, sha256: str, name: str, yes: bool) -> Path:
     import tempfile
 
-    from tfpose_rt import assets
+    from tfpose_rt.download import fetch as bring
     from tfpose_rt.tools.add_weights import add
 
     if len(sha256) != 64:
@@ -120,7 +120,7 @@ def _fetch_address(url: str, sha256: str, name: str, yes: bool) -> Path:
     _ask(f"fetch {url}, size unknown?", yes)
     with tempfile.TemporaryDirectory(prefix="tfpose-rt-") as folder:
         kept = Path(folder) / file
-        kept.write_bytes(assets.fetch(url, sha256))
+        kept.write_bytes(bring(url, sha256))
         return add(kept, name, replace=yes).path
 
 

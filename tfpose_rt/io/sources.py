@@ -10,8 +10,8 @@ from typing import Protocol
 
 from tfpose_rt.config import SourceOptions
 from tfpose_rt.errors import InputError, UsageError
+from tfpose_rt.files import read_text
 from tfpose_rt.records import Frame, Gap, Image, Segment, StreamInfo
-from tfpose_rt.shell import read_text
 
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"))
 VIDEO_SUFFIXES = frozenset((

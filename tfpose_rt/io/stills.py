@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tfpose_rt.assets import write_whole
 from tfpose_rt.errors import OutputError, UsageError
+from tfpose_rt.files import write_whole
 from tfpose_rt.io.openpose import safe_name
 from tfpose_rt.io.parts import PartFile, SinkOptions, into_place, unwritable
 from tfpose_rt.records import Image, Result, StreamInfo

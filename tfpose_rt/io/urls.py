@@ -11,7 +11,8 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from tfpose_rt.errors import UsageError
-from tfpose_rt.shell import quoted, read_text
+from tfpose_rt.files import read_text
+from tfpose_rt.shell import quoted
 
 SCHEMES = ("rtsp", "rtsps", "http", "https", "udp", "tcp", "srt", "rtmp")
 MASK = "***"

@@ -21,7 +21,8 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tfpose_rt.errors import UsageError
-from tfpose_rt.shell import quoted, read_text
+from tfpose_rt.files import read_text
+from tfpose_rt.shell import quoted
 
 COOKIE = "tfpose_session"
 TOKEN_BYTES = 24  # 192 bit

@@ -12,6 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from tfpose_rt.errors import TfposeError, WeightsError
+from tfpose_rt.files import write_whole
 from tfpose_rt.model.header import config_of, unknown, values
 from tfpose_rt.model.tfpose import TFPose
 
@@ -32,12 +33,10 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
-    """Write whole or not at all: to a neighbour first, then an atomic rename."""
+    """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
     contiguous = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-    part.write_bytes(save(contiguous, {k: json.dumps(v) for k, v in metadata.items()}))  # with the user's umask
-    part.replace(path)
+    write_whole(path, save(contiguous, {k: json.dumps(v) for k, v in metadata.items()}))  # with the user's umask
 
 
 def save_model(path: Path, model: TFPose, extra: dict[str, Any], dtype: torch.dtype = torch.float16) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from tfpose_rt.config import MODELS, AugmentConfig, ModelConfig, TrainConfig, unknown
 from tfpose_rt.errors import UsageError
-from tfpose_rt.shell import read_text
+from tfpose_rt.files import read_toml
 
 
 def build_config(model: str, file: Path | None, words: Sequence[str], flags: Mapping[str, Any]) -> TrainConfig:
@@ -25,12 +25,7 @@ def build_config(model: str, file: Path | None, words: Sequence[str], flags: Map
     """
     if model not in MODELS:
         raise UsageError(f"--model {model}", why="no such model", fix=", ".join(MODELS))
-    told: dict[str, Any] = {}
-    if file is not None:
-        try:
-            told = tomllib.loads(read_text(file))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise UsageError(f"cannot read --config {file}", why=str(error), fix="a TOML file") from error
+    told: dict[str, Any] = {} if file is None else read_toml(file)
     shape: dict[str, Any] = {**dataclasses.asdict(MODELS[model]), **_table(told, "model")}
     augment, recipe = _table(told, "augment"), dict(told)
     home = {
