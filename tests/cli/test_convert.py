@@ -172,7 +172,7 @@ def test_nobody_can_be_named_where_people_have_no_ids(program, tmp_path):
     ("photo.JPG", 2, "photo.JPG is an image"),
     ("notes.txt", 2, "notes.txt is not a recording"),
     ("clip.trc", 2, "cannot read clip.trc: such files lack boxes or times"),
-    ("folder", 2, "folder is a folder: recordings are read here, one at a time"),
+    ("folder", 3, "no recordings in folder: no .jsonl, .parquet or .csv with its .meta.json is in it"),
     ("gone.mp4", 3, "gone.mp4 does not exist"),
     ("gone.jsonl", 3, "cannot read gone.jsonl: no such file; try: check the path"),
     ("gone.csv", 3, "cannot read gone.csv: no such file"),

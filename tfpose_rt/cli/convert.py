@@ -15,15 +15,24 @@ def _option(panel: str, *names: str, help: str) -> Any:
     return typer.Option(*names, help=help, rich_help_panel=panel)
 
 
-Recording = Annotated[Path, typer.Argument(help="A .jsonl, .csv or .parquet file, or the .part of an unfinished run.")]
-Format = Annotated[
-    str, _option(OUTPUT, "--format", "-f", help="jsonl, csv, parquet, openpose, coco, trc; comma between.")
+Recordings = Annotated[
+    list[str],
+    typer.Argument(help="Recordings: .jsonl, .csv, .parquet, or the .part of a run; folders, quoted globs, @LIST."),
 ]
-Out = Annotated[list[Path], _option(OUTPUT, "--out", "-o", help="File, or folder for several.")]
+Format = Annotated[
+    str,
+    _option(
+        OUTPUT, "--format", "-f", help="jsonl, csv, parquet, openpose, coco, trc, angles, mot, summary; comma between."
+    ),
+]
+Out = Annotated[list[Path], _option(OUTPUT, "--out", "-o", help="File, folder for several, or - (standard output).")]
 CsvLayout = Annotated[str, _option(OUTPUT, "--csv-layout", help="wide or long.")]
 Layout = Annotated[str, _option(OUTPUT, "--openpose-layout", help="coco17, coco18 or body25.")]
 Naming = Annotated[str, _option(OUTPUT, "--naming", help="OpenPose file names: openpose or pose2sim.")]
-Threshold = Annotated[float, _option(OUTPUT, "--kpt-thr", help="OpenPose JSON: points below it are 0,0,0.")]
+Threshold = Annotated[
+    float,
+    _option(OUTPUT, "--kpt-thr", help="Joints below it: 0,0,0 in OpenPose JSON, unknown to angles, mot and summary."),
+]
 Units = Annotated[str, _option(OUTPUT, "--trc-units", help="Label of the unit in TRC files.")]
 Ids = Annotated[str, _option(INPUT, "--ids", help="all, or these people, such as 3,5.")]
 Fill = Annotated[str, _option(OUTPUT, "--fill", help="How an absent value is written: none or nan.")]
@@ -33,7 +42,7 @@ Strict = Annotated[bool, _option(INPUT, "--strict", help="Refuse a recording cut
 
 
 def convert(
-    recording: Recording,
+    recordings: Recordings,
     format: Format = "",
     out: Out = [],
     csv_layout: CsvLayout = "wide",
@@ -51,14 +60,16 @@ def convert(
     config: ConfigFile = None,
     quiet: Quiet = False,
 ) -> None:
-    """Turn a recording into other file formats."""
-    from tfpose_rt.cli.show import say, show_log
+    """Turn recordings into other file formats, and into tables of angles."""
+    from tfpose_rt.cli.show import print_error, say, show_log
+    from tfpose_rt.cli.watch import show_outcomes
     from tfpose_rt.errors import UsageError
     from tfpose_rt.io.openpose import LAYOUTS
     from tfpose_rt.io.parts import SinkOptions
-    from tfpose_rt.io.sinks import finals
-    from tfpose_rt.tools.outputs import folders, plan
-    from tfpose_rt.tools.recordings import convert as run
+    from tfpose_rt.tools.batch import worst
+    from tfpose_rt.tools.conversions import check, convert_all, plan_conversion, recordings_of
+    from tfpose_rt.tools.outputs import folders
+    from tfpose_rt.tools.recordings import convert_files
 
     show_log(0, quiet)
     for flag, value, known in (
@@ -70,19 +81,27 @@ def convert(
             raise UsageError(f"{flag} {value}", why="unknown", fix=f"{flag} {' or '.join(known)}")
     if not 0 <= kpt_thr <= 1:
         raise UsageError(f"--kpt-thr {kpt_thr}", why="it lies in 0..1", fix="--kpt-thr 0.3")
-    formats = [name for name in format.split(",") if name]
-    jobs = plan([recording.name.removesuffix(".part")], out, formats or ([] if out else ["csv"]))
     options = SinkOptions(
         csv_layout=csv_layout, openpose_layout=openpose_layout, openpose_naming=naming, kpt_thr=kpt_thr, fill=fill,
         trc_units=trc_units, normalised=normalised, field=field,
         full_precision=full_precision,
     )  # fmt: skip
-    with folders(jobs):
-        made = run(recording, jobs[0].data, options, ids=_numbers(ids), overwrite=overwrite, strict=strict)
-    for path, count in made:
-        for file in finals(path):
-            if file.exists():
-                say(f"wrote {file} ({plural(count, 'frame')})")
+    who, files = _numbers(ids), recordings_of(recordings)
+    several = len(files) > 1 or files != [Path(name) for name in recordings]  # a folder of one, too
+    todo = plan_conversion(files, out, format.split(","), shared=several)
+    with folders(todo.jobs):
+        if not several:
+            made = convert_files(files[0], todo.jobs[0].data, options, ids=who, overwrite=overwrite, strict=strict)
+            for path, count in (file for one in made for file in one.files):
+                say(f"wrote {path} ({plural(count, 'frame')})")
+            return
+        check(todo, overwrite=overwrite)
+        outcomes, tables = convert_all(todo, options, print_error, ids=who, overwrite=overwrite, strict=strict)
+    show_outcomes(outcomes, quiet=quiet)
+    for path, count in tables:
+        say(f"wrote {path} ({plural(count, 'row')})")
+    if code := worst(outcomes):
+        raise typer.Exit(code)
 
 
 def _numbers(ids: str) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from tfpose_rt.errors import OutputError, UsageError
 from tfpose_rt.io.coco import coco_sink, images_path
 from tfpose_rt.io.jsonl import JsonlSink
+from tfpose_rt.io.mot import person_paths as mot_paths
 from tfpose_rt.io.openpose import OpenPoseSink
 from tfpose_rt.io.parquet import parquet_sink
 from tfpose_rt.io.parts import PartFile, Sink, SinkOptions
@@ -175,6 +176,8 @@ def finals(path: Path) -> list[Path]:
         return [path, images_path(path)]
     if kind == ".trc":
         return [path, *person_paths(path)]
+    if kind == ".mot":
+        return [path, *mot_paths(path)]
     return [path]
 
 

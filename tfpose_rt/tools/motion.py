@@ -18,7 +18,6 @@ import numpy.typing as npt
 from tfpose_rt.errors import InputError, UsageError
 from tfpose_rt.records import Gap, Poses, Result
 from tfpose_rt.skeleton import INDEX, NAMES
-from tfpose_rt.tools.recordings import kind_of, no_smooth_in_table, open_poses, tell_cut_short
 
 Array = npt.NDArray[np.float64]
 
@@ -99,13 +98,15 @@ def read_motion(path: Path, *, field: str = "raw") -> Motion:
         field: raw, or smooth for the smoothed points.
     Raises: InputError: it cannot be read or holds no frame. UsageError: another kind of file, or no smoothed points.
     """
+    from tfpose_rt.tools.recordings import kind_of, no_smooth_in_table, open_poses, tell_cut_short  # which make tables
+
     if field == "smooth" and kind_of(path) != ".jsonl":
         raise no_smooth_in_table(path)
     source = open_poses(path)
-    rows = list(_rows(source.results))
+    rows = list(rows_of(source.results))
     if not any(isinstance(row, Result) for row in rows):
         raise InputError(f"{path.name} holds no frame", why="nothing to plot", fix="another recording")
-    times = _times(rows)
+    times = times_of(rows)
     read = [row if isinstance(row, Result) else Result(frame=-1) for row in rows]
     tell_cut_short(path, source.summary, sum(isinstance(row, Result) for row in rows))
     people, unnamed = _people([r.poses if r.frame >= 0 else None for r in read], field)
@@ -117,7 +118,7 @@ def read_motion(path: Path, *, field: str = "raw") -> Motion:
     )  # fmt: skip
 
 
-def _rows(results: Iterable[Result]) -> Iterator[Result | tuple[float, float, str]]:
+def rows_of(results: Iterable[Result]) -> Iterator[Result | tuple[float, float, str]]:
     """Frames, and (from, to, reason) between two frames with something missing in between.
 
     Missing is what a gap record tells, and what the frames' numbers tell where they jump by more than they mostly do:
@@ -144,7 +145,7 @@ def _rows(results: Iterable[Result]) -> Iterator[Result | tuple[float, float, st
         yield before.pts, told.t_end, told.reason.replace("_", " ")
 
 
-def _times(rows: Sequence[Result | tuple[float, float, str]]) -> Array:
+def times_of(rows: Sequence[Result | tuple[float, float, str]]) -> Array:
     """When each row begins, s: a hole one ordinary step after the frame before it, which was there that long."""
     pts = [row.pts for row in rows if isinstance(row, Result)]
     step = float(np.median(np.diff(pts))) if len(pts) > 1 else 0.0

@@ -15,14 +15,14 @@ from tfpose_rt.io.files import check_readable
 from tfpose_rt.io.jsonl import Recording
 from tfpose_rt.io.parquet import read_parquet
 from tfpose_rt.io.parts import PartFile, closing_order, into_place, made
-from tfpose_rt.io.sinks import FORMATS, Sink, SinkOptions, check_outputs, in_the_way
+from tfpose_rt.io.sinks import FORMATS, Sink, SinkOptions, check_outputs, finals, in_the_way
 from tfpose_rt.io.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from tfpose_rt.io.table_rows import read_csv
 from tfpose_rt.io.tables import meta_path
-from tfpose_rt.io.trc import person_paths
 from tfpose_rt.records import Result
 from tfpose_rt.shell import quoted
 from tfpose_rt.stats import Stats, cut_short
+from tfpose_rt.tools.derived import DERIVED, DerivedSink
 from tfpose_rt.wording import plural
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ def kind_of(path: Path) -> str:
     if kind in WEIGHTS:
         raise UsageError(f"{path.name} is a model", why=why, fix=f"tfpose-rt export {path}")
     if path.is_dir():
-        raise UsageError(f"{path} is a folder", why=f"{why}, one at a time", fix=f"{fix} in it")
+        raise UsageError(f"{path} is a folder", why=why, fix=f"{fix} in it")
     if kind in VIDEO_SUFFIXES | IMAGE_SUFFIXES:
         check_readable(path)
         what = "an image" if kind in IMAGE_SUFFIXES else "a video"
@@ -117,6 +117,21 @@ def tell_cut_short(path: Path, summary: Mapping[str, Any] | None, frames: int) -
         log.warning("%s is not complete: it ended early (%s); %s", path.name, summary.get("ended"), what)
 
 
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """What became of one output.
+
+    Args:
+        path: the name that was asked for.
+        files: every file that was made for it, with its frames; none on standard output.
+        frames: how many were read.
+    """
+
+    path: Path
+    files: tuple[tuple[Path, int], ...]
+    frames: int
+
+
 def convert(
     path: Path,
     outputs: Sequence[tuple[Path, str]],
@@ -126,16 +141,33 @@ def convert(
     overwrite: bool = False,
     strict: bool = False,
 ) -> list[tuple[Path, int]]:
+    """Write every output from one file of poses, as `convert_files` does, and return each with its frames."""
+    made = convert_files(path, outputs, options, ids=ids, overwrite=overwrite, strict=strict)
+    return [(one.path, one.frames) for one in made]
+
+
+def convert_files(
+    path: Path,
+    outputs: Sequence[tuple[Path, str]],
+    options: SinkOptions | None = None,
+    *,
+    ids: Sequence[int] = (),
+    overwrite: bool = False,
+    strict: bool = False,
+    name: str = "",
+    also: Sequence[Sink] = (),
+) -> list[Converted]:
     """Write every output from one file of poses, in one pass; that file stays as it is.
 
     Args:
         path: what to read.
-        outputs: path and format of each file.
+        outputs: path and format of each file, of `FORMATS` or `DERIVED`.
         options: how to write.
         ids: these people only; everybody where there are none.
         overwrite: whether files may be replaced.
         strict: refuse a recording that was cut short or has gaps.
-    Returns: each path with the number of its frames.
+        name: what tables of several recordings call this one; its stem where nothing is given.
+        also: others that get the results and are closed with the rest.
     Raises: InputError, OutputError, UsageError (nobody has one of the ids, too); PartialError with `strict`.
     """
     options = options or SinkOptions()
@@ -145,19 +177,26 @@ def convert(
             raise UsageError(f"{flag} with JSONL", why=why, fix="another format")
     if kind_of(path) != ".jsonl" and options.field == "smooth":
         raise no_smooth_in_table(path)
-    inputs = _read_from(path)
+    inputs = read_from(path)
     check_outputs([p for p, _ in outputs], overwrite, inputs=inputs, aside=True)
     source = open_poses(path)
     with ExitStack() as stack:
         folders = {p: Path(stack.enter_context(_beside(p))) for p, _ in outputs if in_the_way(p, inputs)}
-        files = [(folders[p] / p.name if p in folders else p, name) for p, name in outputs]
-        sinks = _fill(path, source, files, options, ids, overwrite=overwrite, strict=strict)
+        files = [(folders[p] / p.name if p in folders else p, kind) for p, kind in outputs]
+        name = name or Path(path.name.removesuffix(".part")).stem
+        sinks: list[Sink] = [*also]
+        _fill(path, source, files, sinks, options, ids, name=name, overwrite=overwrite, strict=strict)
         for target, folder in folders.items():
             _move(folder, target, overwrite=overwrite)
-    return [(target, sink.written) for (target, _), sink in zip(outputs, sinks, strict=True)]
+    return [
+        Converted(
+            target, tuple((target.with_name(file.name), _frames(sink, file)) for file in sink.files), sink.written
+        )
+        for (target, _), sink in zip(outputs, sinks[len(also) :], strict=True)
+    ]
 
 
-def _read_from(path: Path) -> list[Path]:
+def read_from(path: Path) -> list[Path]:
     """Every file that is read to read `path`."""
     if Path(path.name.removesuffix(".part")).suffix.lower() != ".csv":
         return [path]
@@ -175,21 +214,23 @@ def _move(folder: Path, target: Path, *, overwrite: bool) -> None:
     moved = [target.with_name(file.name) for file in folder.iterdir()]
     for final in moved:
         into_place(folder / final.name, final, overwrite=overwrite)
-    if overwrite and target.suffix.lower() == ".trc":
-        for stale in set(person_paths(target)) - set(moved):
+    if overwrite and target.suffix.lower() in (".trc", ".mot"):
+        for stale in set(finals(target)) - {target, *moved}:
             stale.unlink()
 
 
 def _fill(
-    path: Path, source: Source, outputs: Sequence[tuple[Path, str]], options: SinkOptions, ids: Sequence[int], *,
-    overwrite: bool, strict: bool,
-) -> list[Sink]:  # fmt: skip
-    """Write and complete every output; none stays behind half-written."""
+    path: Path, source: Source, outputs: Sequence[tuple[Path, str]], sinks: list[Sink], options: SinkOptions,
+    ids: Sequence[int], *, name: str, overwrite: bool, strict: bool,
+) -> None:  # fmt: skip
+    """Add a sink for every output, write and complete all; none stays behind half-written."""
     counted, known = Stats(), set[int]()
-    sinks: list[Sink] = []
     try:
-        for target, name in outputs:
-            sinks.append(FORMATS[name](target, source.header, options, overwrite=overwrite))
+        for target, kind in outputs:
+            if kind in DERIVED:
+                sinks.append(DERIVED[kind](target, name, source.header, options, overwrite=overwrite))
+            else:
+                sinks.append(FORMATS[kind](target, source.header, options, overwrite=overwrite))
         for result in source.results:
             if strict and result.gap is not None:
                 raise PartialError(f"{path.name} has gaps", why=f"{result.gap.reason} at {result.gap.t_start} s")
@@ -210,7 +251,10 @@ def _fill(
         for sink in sinks:
             sink.discard()
         raise
-    return sinks
+
+
+def _frames(sink: Sink, file: Path) -> int:
+    return sink.frames.get(file, sink.written) if isinstance(sink, DerivedSink) else sink.written
 
 
 def _require(ids: Sequence[int], known: set[int], name: str) -> None:
