@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from tfpose_rt.tools import bench_kernel
+from tfpose_rt.tools import bench_kernel, kernel_oracles
+from tfpose_rt.tools.bench_workload import BenchCase, oracle_of, workload
 
 
 def test_the_host_is_timed_on_a_queue_that_never_fills(monkeypatch):
@@ -21,3 +22,60 @@ def test_the_host_is_timed_on_a_queue_that_never_fills(monkeypatch):
     monkeypatch.setattr(bench_kernel.time, "perf_counter", lambda: clock)
     assert bench_kernel.host_cost(call, calls=1250, runs=2) == pytest.approx(3, rel=1e-3)
     assert fullest == 500
+
+
+@pytest.mark.parametrize(("ms", "repeats"), [(0.02, 50), (30, 5)])
+def test_slow_calls_are_timed_less_often(monkeypatch, ms, repeats):
+    """Of 16 sizes, three types and three spreads, each variant's three timings of a thousand calls would take hours."""
+    now, calls = 0.0, []
+
+    def call():
+        nonlocal now
+        now += ms
+        calls.append(now)
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def record(self):
+            self.at = now
+
+        def synchronize(self):
+            pass
+
+        def elapsed_time(self, other):
+            return other.at - self.at
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    assert bench_kernel.time_events([call]) == pytest.approx((ms * 1000,) * 3)
+    assert len(calls) == 1 + 20 * repeats
+
+
+def test_what_a_gpu_has_no_memory_for_is_left_out_and_no_failure(monkeypatch):
+    def full(row, name, make, sets, timing):
+        if name == "a fb":
+            raise torch.OutOfMemoryError
+        row.right.append(name)
+
+    monkeypatch.setattr(bench_kernel, "_bench", full)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    case = BenchCase("enc small", (4, 3, 2, 2), 1, None, 16)
+    options = bench_kernel.Options(device="cpu", timing=False, compiled=False)
+    row = bench_kernel.bench_case(case, "fp32", "1", None, options)
+    assert (row.skipped, row.failed) == (["a fb"], {})
+    cells = dict(zip(bench_kernel.HEADER.split(" | "), bench_kernel.line(row).split(" | "), strict=True))
+    assert (cells["a fb"], cells["ours fb"], cells["b"]) == ("memory", "right", "-")
+
+
+def test_the_oracle_crop_by_crop_is_that_of_all():
+    case = BenchCase("enc small", (4, 3, 2, 2), 3, 5, 16)
+    x = workload(case, torch.float32, "1", None, "cpu", 0)
+    leaves = [t.double().requires_grad_() for t in x.tensors[:3]]
+    whole = kernel_oracles.loops(*leaves, x.ref, x.shapes)
+    expected = torch.autograd.grad(whole, leaves, x.grad.double())
+    for gradients, wanted in ((False, (whole,)), (True, expected)):
+        parts = [oracle_of(x, crop, gradients) for crop in range(3)]
+        for part, all_at_once in zip(zip(*parts, strict=True), wanted, strict=True):
+            torch.testing.assert_close(torch.cat(part), all_at_once)

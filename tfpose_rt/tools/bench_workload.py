@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tfpose_rt.ops.launch import Kernel
+from tfpose_rt.tools import kernel_oracles
 from tfpose_rt.tools.bench_variants import Workload
 
 SPREADS = ("1", "4", "uniform")  # px of noise around the initial directions, or anywhere on the map
@@ -72,3 +73,13 @@ def workload(case: BenchCase, dtype: torch.dtype, spread: str, kernel: Kernel, d
 def _centres(h: int, w: int, device: str) -> Tensor:
     y, x = torch.meshgrid(torch.arange(h, device=device), torch.arange(w, device=device), indexing="ij")
     return torch.stack([(x + 0.5) / w, (y + 0.5) / h], -1).view(-1, 2).float()
+
+
+def oracle_of(x: Workload, crop: int, gradients: bool) -> tuple[Tensor, ...]:
+    """The answer for one crop, or the gradients of value, offsets and logits: of all at once they would fill a GPU."""
+    value, offsets, logits, ref = (t if len(t) == 1 else t[crop : crop + 1] for t in x.tensors)
+    if not gradients:
+        return (kernel_oracles.loops(value, offsets, logits, ref, x.shapes),)
+    leaves = [t.detach().double().requires_grad_() for t in (value, offsets, logits)]
+    result = kernel_oracles.loops(leaves[0], leaves[1], leaves[2], ref, x.shapes)
+    return torch.autograd.grad(result, leaves, x.grad[crop : crop + 1].double())
