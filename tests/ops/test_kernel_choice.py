@@ -72,6 +72,22 @@ def test_what_is_wrong_with_cupy_is_said_with_the_remedy(gpu, module, cause, fix
     assert fix in kernel_choice("auto", GPU).reason
 
 
+def test_a_home_that_cannot_be_written_is_said_with_the_remedy(gpu):
+    """CuPy makes its cache's folder while it is imported, and in a container there may be no home."""
+
+    class Loader:
+        def find_spec(self, name, *_):
+            if name == "cupy":
+                raise PermissionError(13, "Permission denied", "/.cupy")
+
+    gpu.delitem(sys.modules, "cupy", raising=False)
+    gpu.setattr(sys, "meta_path", [Loader(), *sys.meta_path])
+    chosen = kernel_choice("auto", GPU)
+    assert chosen.name == "torch"
+    assert "cannot write its cache" in chosen.reason
+    assert "CUPY_CACHE_DIR=" in chosen.reason
+
+
 def test_a_gpu_too_old_or_a_torch_without_cuda_is_said(gpu):
     gpu.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     with pytest.raises(DeviceError, match="Test GPU is sm_75"):
@@ -90,6 +106,7 @@ def test_a_gpu_too_old_or_a_torch_without_cuda_is_said(gpu):
             "pip install nvidia-cuda-runtime",
         ),
         (RuntimeError("CuPy failed to load libnvrtc.so.13"), "no NVRTC", "pip install nvidia-cuda-nvrtc"),
+        (PermissionError(13, "Permission denied", "/home/x"), "cannot write its cache: .*denied", "CUPY_CACHE_DIR"),
         (ValueError("ms_deform_attn.cu(3): error: x"), r"ms_deform_attn.cu\(3\): error: x", "--kernel torch"),
     ],
 )

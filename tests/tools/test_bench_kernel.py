@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 import torch
 
@@ -79,3 +81,12 @@ def test_the_oracle_crop_by_crop_is_that_of_all():
         parts = [oracle_of(x, crop, gradients) for crop in range(3)]
         for part, all_at_once in zip(zip(*parts, strict=True), wanted, strict=True):
             torch.testing.assert_close(torch.cat(part), all_at_once)
+
+
+def test_the_versions_are_told_without_cupy(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Test GPU")
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    told = bench_kernel.environment()
+    assert told["device"] == "Test GPU"
+    assert told["cupy"].startswith("none: ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from tfpose_rt.ops.source import kernel_source
 
 OPTIONS = ("--std=c++17",)  # CuPy adds the architecture and -ftz=true
 OLDEST = (8, 0)  # bf16 conversion instructions
+WRITABLE = "CUPY_CACHE_DIR=a folder that can be written"
 Obstacle = tuple[str, str]  # what is in the way, what to do about it
 
 
@@ -38,6 +40,8 @@ def _cupy_obstacle() -> Obstacle | None:
         return f"CuPy does not import: {error}", install
     except ImportError as error:
         return f"CuPy does not import: {' '.join(str(error).split())[:300]}", install
+    except OSError as error:  # its import makes the folder that it will keep compiled kernels in
+        return f"CuPy cannot write its cache: {error}", WRITABLE
     built = cupy.cuda.runtime.runtimeGetVersion()  # of the CUDA it was built for, such as 13020
     if str(built // 1000) != major:
         wrong = f"cupy-cuda{built // 1000}x"
@@ -162,6 +166,8 @@ def compile_functions(expressions: Iterable[str], bench: bool = False) -> dict[s
 def explain(error: Exception) -> DeviceError:
     """Turn what CuPy raised while compiling or loading into one line with a remedy."""
     text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC):
+        return DeviceError("the fused kernel cannot be kept", why=f"CuPy cannot write its cache: {text}", fix=WRITABLE)
     major = str(torch.version.cuda).split(".")[0]
     if "CUDA headers" in text or "cuda_runtime" in text or "CUDA_PATH" in text:
         headers = "nvidia-cuda-runtime" if major == "13" else f"nvidia-cuda-runtime-cu{major}"

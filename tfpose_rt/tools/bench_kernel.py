@@ -248,7 +248,11 @@ def environment() -> dict[str, str]:
         return {"device": "none: dry run on the CPU", "torch": torch.__version__}
     from tfpose_rt.ops.cupy_kernel import versions
 
-    return {"device": torch.cuda.get_device_name(), "torch": torch.__version__, **versions()}
+    found = {"device": torch.cuda.get_device_name(), "torch": torch.__version__}
+    try:
+        return found | versions()
+    except (ImportError, OSError, RuntimeError) as error:  # a dry run needs no CuPy; what does need it says so itself
+        return {**found, "cupy": f"none: {error}"}
 
 
 def dry_run(tell: Callable[[str], None]) -> list[Row]:
