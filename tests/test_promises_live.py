@@ -64,19 +64,19 @@ def test_the_model_sees_what_was_sent_once_each_and_nothing_else(tmp_path, monke
     monkeypatch.setattr(test_session, "StageEstimator", Witness)
     with MjpegServer() as server:
         options, outs = SourceOptions(stall=0.4, open_timeout=3), [(tmp_path / "a.jsonl", None)]
-        live = session(tmp_path, server.url, options=options, run={"track_buffer": 0.5}, duration=4.0, outs=outs)
+        live = session(tmp_path, server.url, options=options, run={"track_buffer": 0.4}, duration=3.0, outs=outs)
 
         def lose():
             if loss == "unplugged":
                 server.stop()
-                time.sleep(1.2)
+                time.sleep(0.9)
                 server.start()
             else:
                 server.mode = "stall" if loss == "stalled" else "cut"
-                time.sleep(1.2)
+                time.sleep(0.9)
                 server.mode = "run"
 
-        threading.Timer(1.0, lose).start()
+        threading.Timer(0.8, lose).start()
         summary = live.run()
         sent = set(server.sent)
     numbers = [number_of(image) for image in live.stream.estimator.shown]

@@ -136,12 +136,12 @@ def test_the_summary_names_every_file_that_is_there(tmp_path: Path) -> None:
 def test_frames_of_a_slow_model_are_the_newest_and_latency_is_one_inference(tmp_path: Path) -> None:
     """A 30 fps camera and a model of 200 ms: what is seen is about one inference old and does not get older."""
     screen = FakeScreen()
-    live = session(tmp_path, screen=screen, delay=0.2, duration=4.0, outs=[(tmp_path / "a.jsonl", None)])
+    live = session(tmp_path, screen=screen, delay=0.2, duration=2.6, outs=[(tmp_path / "a.jsonl", None)])
     summary = live.run()
     frames = [r for r in records(tmp_path / "a.jsonl") if r["type"] == "frame"]
     latency = np.array([f["latency_ms"] for f in frames])
     turn = np.diff([f["t_capture"] * 1e3 + f["latency_ms"] for f in frames])  # ms between two frames on the screen
-    assert 5 <= summary["frames"] <= 26
+    assert 4 <= summary["frames"] <= 18
     # Whatever else this machine does meanwhile: one inference and one frame of the camera, and no growth.
     assert 190 < np.median(latency) < 1.2 * np.median(turn) + 60
     assert (latency[2:] < turn[1:] + 250).all()
@@ -151,7 +151,7 @@ def test_frames_of_a_slow_model_are_the_newest_and_latency_is_one_inference(tmp_
 
 def test_a_slow_screen_shows_the_newest_and_files_get_all(tmp_path: Path) -> None:
     screen = FakeScreen(wait=0.15)
-    live = session(tmp_path, screen=screen, duration=2.5, outs=[(tmp_path / "a.jsonl", None)])
+    live = session(tmp_path, screen=screen, duration=1.8, outs=[(tmp_path / "a.jsonl", None)])
     summary = live.run()
     frames = [r for r in records(tmp_path / "a.jsonl") if r["type"] == "frame"]
     assert len(frames) == summary["frames"] > 1.5 * len(screen.pictures)
@@ -159,11 +159,11 @@ def test_a_slow_screen_shows_the_newest_and_files_get_all(tmp_path: Path) -> Non
 
 
 def test_without_dropping_every_frame_counts_and_the_delay_is_told(tmp_path: Path) -> None:
-    options = SourceOptions(drop=False, end=1.5)
-    live = session(tmp_path, options=options, delay=0.08, outs=[(tmp_path / "a.jsonl", None)])
+    options = SourceOptions(drop=False, end=0.6)
+    live = session(tmp_path, options=options, delay=0.14, outs=[(tmp_path / "a.jsonl", None)])
     summary = live.run()
     frames = [r for r in records(tmp_path / "a.jsonl") if r["type"] == "frame"]
-    assert [f["seq"] for f in frames] == list(range(45))
+    assert [f["seq"] for f in frames] == list(range(18))
     assert summary["skipped"] == 0
     assert frames[-1]["latency_ms"] > 1000
     assert "the delay grows" in live.view.message[0]
@@ -190,9 +190,14 @@ def test_keys_change_the_picture_and_nothing_in_the_files(tmp_path: Path) -> Non
 
 
 def test_freezing_is_a_gap_and_the_camera_goes_on(tmp_path: Path) -> None:
-    screen = FakeScreen({5: ["freeze"]})
-    live = session(tmp_path, screen=screen, duration=2.5, outs=[(tmp_path / "a.jsonl", None)])
-    threading.Timer(1.5, lambda: live.stream.pause(False)).start()
+    class Thawing(FakeScreen):
+        def show(self, image: Image) -> list[str]:
+            keys = super().show(image)
+            if "freeze" in keys:
+                threading.Timer(0.7, lambda: live.stream.pause(False)).start()
+            return keys
+
+    live = session(tmp_path, screen=Thawing({5: ["freeze"]}), duration=1.8, outs=[(tmp_path / "a.jsonl", None)])
     live.run()
     lines = records(tmp_path / "a.jsonl")
     gaps = [r for r in lines if r["type"] == "gap"]
@@ -268,7 +273,7 @@ def test_a_lost_stream_is_told_and_ids_survive_it(tmp_path: Path) -> None:
     """Cable out for less than the buffer: one gap, then the same people with the same ids, at another size."""
     with MjpegServer() as server:
         live = session(
-            tmp_path, server.url, run={"track_buffer": 5.0}, duration=4.0, outs=[(tmp_path / "a.jsonl", None)]
+            tmp_path, server.url, run={"track_buffer": 5.0}, duration=3.2, outs=[(tmp_path / "a.jsonl", None)]
         )
         seen: list[Image] = []
         look = live.stream.estimator.poses
@@ -297,7 +302,7 @@ def test_a_lost_stream_is_told_and_ids_survive_it(tmp_path: Path) -> None:
     assert {p["id"] for r in frames for p in r["persons"]} == {0, 1}
     assert gap["t_start"] < gap["t_end"]
     assert not [f for f in frames if gap["t_start"] < f["pts"] < gap["t_end"]]
-    assert len(seen) > 50  # one a frame, but where nobody is to be looked at, or somebody is looked for again
+    assert len(seen) > 30  # one a frame, but where nobody is to be looked at, or somebody is looked for again
     assert made_up(seen, sent) == []
     assert summary["exit_code"] == 0
 
@@ -308,7 +313,7 @@ def test_giving_up_a_lost_stream_is_code_7_with_complete_files(tmp_path: Path) -
         live = session(
             tmp_path, server.url, options=options, outs=[(tmp_path / "a.jsonl", None)], record=tmp_path / "a.mkv"
         )
-        threading.Timer(1.0, server.stop).start()
+        threading.Timer(0.5, server.stop).start()
         summary = live.run()
     assert (summary["ended"], summary["exit_code"], summary["complete"]) == ("source_lost", 7, False)
     lines = records(tmp_path / "a.jsonl")
