@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def summary_sink(
     """A sink for one CSV file: a row a person."""
 
     def make(sink: DerivedSink, spans: Spans) -> list[Path]:
-        return write_table(path, COLUMNS, summary_rows(recording, spans, options), overwrite=overwrite)
+        return write_table(path, COLUMNS, map(",".join, summary_rows(recording, spans, options)), overwrite=overwrite)
 
     return DerivedSink(path, recording, header, options, make, overwrite=overwrite)
 
@@ -124,18 +125,16 @@ class SummaryTable:
 
     def write(self) -> list[Path]:
         """Write the table. Raises OutputError."""
-        return write_table(self._path, COLUMNS, self.rows, overwrite=self._overwrite)
+        return write_table(self._path, COLUMNS, map(",".join, self.rows), overwrite=self._overwrite)
 
 
 DERIVED = {"angles": angles_sink, "mot": mot_sink, "summary": summary_sink}
 ENDINGS = {"angles": "_angles.csv", "mot": "_angles.mot", "summary": "_summary.csv"}  # behind the recording's stem
 
 
-def write_table(
-    path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]], *, overwrite: bool = False
-) -> list[Path]:
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[str], *, overwrite: bool = False) -> list[Path]:
     """Write a CSV table, whole or not at all. Raises OutputError."""
-    return _write(path, (",".join(cells) + "\n" for cells in (columns, *rows)), overwrite=overwrite)
+    return _write(path, (line + "\n" for line in chain((",".join(columns),), rows)), overwrite=overwrite)
 
 
 def _write(path: Path, lines: Iterable[str], *, overwrite: bool) -> list[Path]:
@@ -156,16 +155,14 @@ def _write(path: Path, lines: Iterable[str], *, overwrite: bool) -> list[Path]:
 def _angles(sink: DerivedSink, spans: Spans) -> list[Path]:
     told = sink.header.get("error_kind", "none") != "none"
     columns = ("frame", "pts_s", "id", *TABLE, *(f"{name}_error" for name in TABLE if told))
-    rows: list[tuple[tuple[int, int], list[str]]] = []
+    rows: list[tuple[int, int, str]] = []
     for place, span in enumerate(spans):
         rows += _rows(span, place, sink.options, told=told, unnamed=spans.unnamed)
-    rows.sort(key=lambda row: row[0])  # in the order of time, a frame's people together
-    return write_table(sink.path, columns, (cells for _, cells in rows), overwrite=sink.overwrite)
+    rows.sort()  # in the order of time, a frame's people together
+    return write_table(sink.path, columns, (line for *_, line in rows), overwrite=sink.overwrite)
 
 
-def _rows(
-    span: Span, place: int, options: SinkOptions, *, told: bool, unnamed: bool
-) -> Iterator[tuple[tuple[int, int], list[str]]]:
+def _rows(span: Span, place: int, options: SinkOptions, *, told: bool, unnamed: bool) -> Iterator[tuple[int, int, str]]:
     """The rows of one person, each with its place in the table; those who cannot be followed are never away."""
     person = span.person
     xy = sure(person, options.kpt_thr)
@@ -175,8 +172,8 @@ def _rows(
     who = "" if person.id < 0 else str(person.id)
     for row, (frame, pts, seen, *cells) in enumerate(zip(span.frames, span.pts, person.seen, *numbers, strict=True)):
         if seen or not unnamed:
-            when = ["" if frame < 0 else str(frame), f"{pts:.{SECONDS}f}"]
-            yield (span.first + row, place), [*when, who, *cells]
+            when = "" if frame < 0 else str(frame)
+            yield span.first + row, place, ",".join((when, f"{pts:.{SECONDS}f}", who, *cells))
 
 
 def _cells(values: Array, options: SinkOptions) -> list[str]:
