@@ -193,8 +193,11 @@ def test_opening_a_slow_camera_is_told_after_two_seconds_with_the_limit_and_how_
     for _ in h264(str(tmp_path / "camera.mp4"), 0.5, format="mp4", live=False):
         pass
 
+    opened = []
+
     def slow(index, backend):
-        time.sleep(2.3)
+        time.sleep(0 if opened else 2.3)
+        opened.append(index)
         return cv2.VideoCapture(str(tmp_path / "camera.mp4"), cv2.CAP_FFMPEG)
 
     monkeypatch.setattr(cameras, "open_capture", slow)
