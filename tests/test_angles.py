@@ -114,6 +114,17 @@ def test_the_error_says_no_less_than_chance_and_never_more_than_nothing(share):
         assert 0.9 * real[name] <= value <= 90, name
 
 
+def test_the_example_of_the_page_on_formats():
+    xy, errors = np.full((17, 2), np.nan), np.full(17, 3.0)
+    for joint, place in (("shoulder", (130, 110)), ("hip", (100, 200)), ("knee", (190, 230)), ("ankle", (160, 320))):
+        for side in ("left", "right"):
+            xy[INDEX[f"{side}_{joint}"]] = place
+    got = measured(xy)
+    names = ("left_knee", "left_thigh", "right_shank", "trunk")
+    assert [round(got[name], 2) for name in names] == [90, -71.57, 18.43, 18.43]
+    assert round(told(xy, errors)["left_knee"], 2) == 2.08
+
+
 def test_an_error_is_unknown_where_that_of_a_joint_is():
     errors = np.full((1, 17), 2.0)
     errors[0, INDEX["left_knee"]] = np.nan
