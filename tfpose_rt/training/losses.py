@@ -61,12 +61,12 @@ def laplace(xy: Tensor, sigma: Tensor, target: Tensor, weight: Tensor) -> Tensor
 
 def residual_likelihood(xy: Tensor, sigma: Tensor, target: Tensor, weight: Tensor, flow: Flow) -> Tensor:
     """RLE: the Laplace term plus a flow's residual (RLE paper, eq. 9 and 10); shapes as `laplace` -> (T,)."""
-    known = weight > 0
-    z = ((target - xy) / sigma)[:, known]  # (T, N, 2)
-    log_phi = flow.log_prob(z.flatten(0, 1)).view(z.shape[:2])  # (T, N)
-    scale = sigma[:, known].log().sum(-1)
+    # What is unknown counts as no error, at weight 0: to pick out the rest, the processor would wait for a GPU to count.
+    z = torch.where((weight > 0)[..., None], (target - xy) / sigma, 0.0)  # (T, B, K, 2)
+    log_phi = flow.log_prob(z.flatten(0, 2)).view(z.shape[:3])  # (T, B, K)
+    scale = sigma.log().sum(-1)
     nll = scale - log_phi + scale + 2 * math.log(2) + z.abs().sum(-1)
-    return (nll * weight[known]).sum(1) / weight.sum().clamp(min=1)
+    return (nll * weight).sum((1, 2)) / weight.sum().clamp(min=1)
 
 
 def oks_right(xy: Tensor, target: Tensor, area: Tensor, size: tuple[int, int], falloff: Tensor) -> Tensor:
