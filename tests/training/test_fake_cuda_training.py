@@ -60,6 +60,15 @@ def test_a_batch_becomes_a_loss(monkeypatch, settings, kinds):
     assert len(asked) == 3 * (layers.encoder_layers + layers.decoder_layers)
 
 
+@pytest.mark.parametrize(("amp", "kind"), [("auto", "float"), ("bf16", "bf16")])
+def test_a_gpu_without_bf16_learns_in_float32_unless_told_otherwise(monkeypatch, amp, kind):
+    with fake_cuda(monkeypatch) as asked:
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+        objective = objective_of(amp=amp, heatmap=False, model={"encoder_layers": 0, "decoder_layers": 1})
+        objective(batch_of(objective))
+    assert asked[0] == f"forward_b<{kind}, {kind}, 8, 8, 3, 4, 2, false>"
+
+
 def test_all_that_a_step_changes_stays_on_the_gpu(monkeypatch):
     with fake_cuda(monkeypatch):
         objective = objective_of()

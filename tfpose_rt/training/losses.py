@@ -61,7 +61,7 @@ def laplace(xy: Tensor, sigma: Tensor, target: Tensor, weight: Tensor) -> Tensor
 
 def residual_likelihood(xy: Tensor, sigma: Tensor, target: Tensor, weight: Tensor, flow: Flow) -> Tensor:
     """RLE: the Laplace term plus a flow's residual (RLE paper, eq. 9 and 10); shapes as `laplace` -> (T,)."""
-    # What is unknown counts as no error, at weight 0: to pick out the rest, the processor would wait for a GPU to count.
+    # What is unknown counts as no error, of weight 0: to pick out the rest, the host would wait for a GPU to count.
     z = torch.where((weight > 0)[..., None], (target - xy) / sigma, 0.0)  # (T, B, K, 2)
     log_phi = flow.log_prob(z.flatten(0, 2)).view(z.shape[:3])  # (T, B, K)
     scale = sigma.log().sum(-1)

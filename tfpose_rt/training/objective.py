@@ -33,7 +33,7 @@ class Objective(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """One batch -> the terms; "loss" is what is minimised."""
-        amp = self.config.amp == "bf16" or (self.config.amp == "auto" and batch.images.is_cuda)
+        amp = self.config.amp == "bf16" or (self.config.amp == "auto" and batch.images.is_cuda and _has_bf16())
         with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=amp):
             out = self.guess(batch.images)
         xy, sigma = out.xy.float(), out.sigma.float()
@@ -58,3 +58,8 @@ class Objective(nn.Module):
             terms["heatmap"] = self.branch.loss(out.memory, target, weight)
             total = total + self.balance * terms["heatmap"]
         return {"loss": total, **{k: v.detach() for k, v in terms.items()}}
+
+
+def _has_bf16() -> bool:
+    """Whether the current GPU computes in bf16; those before sm_80 emulate it, where they do it at all."""
+    return torch.cuda.is_bf16_supported(including_emulation=False)
