@@ -181,12 +181,12 @@ def test_digits_and_absent_values_as_asked_for(tmp_path, made):
 
 
 def test_people_without_ids_have_angles_and_are_never_away(tmp_path, made):
-    loose = [squatting(i, range(1 + (i == 1))) for i in range(3)]
+    loose = [squatting(i, range(count)) for i, count in enumerate((2, 1, 2))]
     recording(tmp_path / "r.jsonl", [replace(r, poses=replace(r.poses, ids=None)) for r in loose])
     got = table(made("angles"))
-    assert got.frame.tolist() == [0, 1, 1, 2]
+    assert got.frame.tolist() == [0, 0, 1, 2, 2]
     assert got.id.isna().all()
-    assert got.left_knee.tolist() == pytest.approx([180, 150, 150, 90], abs=0.02)
+    assert got.left_knee.tolist() == pytest.approx([180, 180, 150, 90, 90], abs=0.02)
 
 
 def test_where_nobody_is_the_table_has_a_header_alone_and_says_so(tmp_path, monkeypatch, capsys):

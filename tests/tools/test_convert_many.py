@@ -154,6 +154,17 @@ def test_what_cannot_be_is_refused_before_anything_is_written(program, tmp_path,
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 
 
+def test_no_output_grows_in_what_another_one_is_read_from(program, tmp_path):
+    """A table is written as `<name>.part` until it is complete."""
+    growing = tmp_path / "in/b_2_angles.csv.part"
+    convert(tmp_path / "in/b_2.jsonl", [(tmp_path / "in/b_2_angles.csv", "csv")])
+    (tmp_path / "in/b_2_angles.csv").rename(growing)
+    before = growing.read_bytes()
+    code, _, err = program("in/b_2.jsonl", growing, "-f", "angles", "-o", "in", "-y")
+    assert (code, err.count("\n"), "in/b_2_angles.csv is the input" in err) == (4, 1, True)
+    assert growing.read_bytes() == before
+
+
 def test_quiet_says_the_files_alone(program):
     code, _, err = program("in", "-q", "-f", "trc,summary", "-o", "out")
     assert code == 0
