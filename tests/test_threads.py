@@ -5,6 +5,7 @@ What plain ultralytics does to one is seen in test_privacy.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -15,7 +16,11 @@ import pytest
 
 SCRIPT = """
 import json, logging, os, sys, warnings
+from tfpose_rt.device import usual_threads
+usual = usual_threads()
+assert "torch" not in sys.modules
 import cv2, numpy as np, torch
+taken = torch.get_num_threads()
 {before}
 def state():
     return {{
@@ -30,11 +35,12 @@ first = state()
 from tfpose_rt.detect import PersonDetector
 PersonDetector()
 assert "ultralytics.nn.tasks" in sys.modules
-print(json.dumps([first, state()]))
+print(json.dumps([first, state(), usual, taken]))
 """
 
 
-def run(before: str, environment: dict[str, str]) -> list[dict[str, Any]]:
+@functools.cache
+def run(before: str, **environment: str) -> list[Any]:
     kept = {
         k: v for k, v in os.environ.items() if not k.startswith(("YOLO_", "ULTRALYTICS_")) and k != "OMP_NUM_THREADS"
     }
@@ -47,18 +53,23 @@ def run(before: str, environment: dict[str, str]) -> list[dict[str, Any]]:
     return json.loads(answer.stdout)
 
 
-@pytest.mark.parametrize(
-    ("before", "environment", "threads"),
-    [
-        ("", {"OMP_NUM_THREADS": "1"}, 1),
-        ("torch.set_num_threads(2); cv2.setNumThreads(2); np.set_printoptions(precision=3)", {}, 2),
-    ],
-)
+ONE = {"OMP_NUM_THREADS": "1"}
+OTHER = "torch.set_num_threads(2); cv2.setNumThreads(2); np.set_printoptions(precision=3)"
+
+
+@pytest.mark.parametrize(("before", "environment", "threads"), [("", ONE, 1), (OTHER, {}, 2)])
 def test_the_process_is_as_it_was(before: str, environment: dict[str, str], threads: int) -> None:
-    first, then = run(before, environment)
+    first, then, *_ = run(before, **environment)
     assert then == first
     assert then["torch threads"] == threads
     assert ("OMP_NUM_THREADS" in then["variables"]) == ("OMP_NUM_THREADS" in environment)
+
+
+@pytest.mark.parametrize(("before", "environment"), [("", ONE), (OTHER, {})])
+def test_threads_are_as_many_as_torch_takes(before: str, environment: dict[str, str]) -> None:
+    """Known before torch is loaded, which decides when it is imported: seen in the same processes."""
+    usual, taken = run(before, **environment)[2:]
+    assert usual == taken
 
 
 SPEED = """
