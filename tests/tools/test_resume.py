@@ -77,12 +77,12 @@ def test_a_resumed_run_ends_with_the_records_of_an_uninterrupted_one(tmp_path, u
 def test_resuming_over_a_damaged_place_counts_it_once(tmp_path):
     import test_files
 
-    clip(tmp_path / "a.mov", 60, codec="prores_ks", pix_fmt="yuv422p10le")
-    test_files.damaged(tmp_path / "a.mov", 33)
+    clip(tmp_path / "a.mov", 40, codec="prores_ks", pix_fmt="yuv422p10le")
+    test_files.damaged(tmp_path / "a.mov", 20)
     (tmp_path / "cut").mkdir()
     run([str(tmp_path / "a.mov")], tmp_path)
     lines = (tmp_path / "a.jsonl").read_bytes().splitlines(keepends=True)
-    for keep in (20, 34, 35, 36, 50):
+    for keep in (10, 21, 22, 23, 32):
         (tmp_path / "cut" / "a.jsonl.part").write_bytes(b"".join(lines[: keep + 1]))
         run([str(tmp_path / "a.mov")], tmp_path / "cut", resume=True, overwrite=True)
         one, two = records(tmp_path / "a.jsonl"), records(tmp_path / "cut" / "a.jsonl")
@@ -143,7 +143,7 @@ def killed(source, out, formats, *, video, frames):
 
 
 @pytest.mark.parametrize(("frames", "formats", "video"), [
-    (150, ["jsonl", "csv"], False),
+    (100, ["jsonl", "csv"], False),
     pytest.param(2000, ["jsonl", "csv", "parquet", "coco", "openpose", "trc"], True, marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_kill_9_loses_at_most_the_last_second_and_all_files_go_on_together(tmp_path, frames, formats, video):
