@@ -136,12 +136,9 @@ def _file_of(path: Path, formats: Sequence[str], recordings: int) -> bool:
 
 def check(todo: Plan, *, overwrite: bool) -> None:
     """Refuse, before anything is read, what could not be written. Raises OutputError, UsageError."""
-    inputs = [read_from(Path(job.source)) for job in todo.jobs]
+    inputs = [path for job in todo.jobs for path in read_from(Path(job.source))]
     everything = [path for job in todo.jobs for path in job.paths]
-    check_outputs([*everything, *todo.tables], overwrite, inputs=[p for own in inputs for p in own], aside=True)
-    for place, job in enumerate(todo.jobs):
-        others = [path for at, own in enumerate(inputs) if at != place for path in own]
-        check_outputs(job.paths, overwrite, inputs=others)
+    check_outputs([*everything, *todo.tables], overwrite, inputs=inputs, aside=True)
 
 
 def convert_all(
