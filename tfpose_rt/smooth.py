@@ -54,6 +54,10 @@ class Smoother:
         name, _, numbers = text.partition(":")
         if name == "off" and not numbers:
             return None
+        if name == "zero-lag":
+            raise UsageError(
+                f"--smooth {text}", why="it needs the frames to come", fix="convert RECORDING --smooth zero-lag"
+            )
         try:
             values = [float(n) for n in numbers.split(",")] if numbers else [1.0, 0.05]
             if name != "one-euro" or len(values) != 2 or not 0 < values[0] < np.inf or not 0 <= values[1] < np.inf:

@@ -16,7 +16,7 @@ from tfpose_rt.io.table_rows import read_csv
 from tfpose_rt.io.tables import ERRORS, LONG, SWAPPED, WIDE, CsvSink
 from tfpose_rt.records import Result
 from tfpose_rt.skeleton import NAMES
-from tfpose_rt.tools.recordings import open_poses
+from tfpose_rt.tools.reading import open_poses
 
 
 def write(sink, items=None):

@@ -17,7 +17,8 @@ from tfpose_rt.io.parts import SinkOptions
 from tfpose_rt.io.sinks import FORMATS
 from tfpose_rt.records import Result
 from tfpose_rt.tools.outputs import ENDINGS, plan
-from tfpose_rt.tools.recordings import convert, open_poses
+from tfpose_rt.tools.reading import open_poses
+from tfpose_rt.tools.recordings import convert
 
 SUMMARY = {"complete": True, "ended": "decode_error", "frames": 6, "frames_expected": 7, "frames_with_people": 4,
            "persons": 5, "ids": 2, "captured": 6, "skipped": 0, "gaps": 1, "decode_errors": 1, "duration_s": 0.2,

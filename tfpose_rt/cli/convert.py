@@ -37,7 +37,10 @@ Units = Annotated[str, _option(OUTPUT, "--trc-units", help="Label of the unit in
 Ids = Annotated[str, _option(INPUT, "--ids", help="all, or these people, such as 3,5.")]
 Fill = Annotated[str, _option(OUTPUT, "--fill", help="How an absent value is written: none or nan.")]
 Normalised = Annotated[bool, _option(OUTPUT, "--normalised", help="0..1 instead of pixels.")]
-Field = Annotated[str, _option(INPUT, "--field", help="raw or smooth.")]
+Field = Annotated[str, _option(INPUT, "--field", help="raw or smooth; smooth with --smooth, else raw.")]
+Smooth = Annotated[
+    str, _option(INPUT, "--smooth", help="zero-lag[:HZ] (6 Hz, from before and after) or one-euro[:mincut,beta].")
+]
 Strict = Annotated[bool, _option(INPUT, "--strict", help="Refuse a recording cut short or with gaps.")]
 
 
@@ -53,7 +56,8 @@ def convert(
     ids: Ids = "",
     fill: Fill = "none",
     normalised: Normalised = False,
-    field: Field = "raw",
+    field: Field = "",
+    smooth: Smooth = "",
     strict: Strict = False,
     full_precision: FullPrecision = False,
     overwrite: Overwrite = False,
@@ -72,6 +76,7 @@ def convert(
     from tfpose_rt.tools.recordings import convert_files
 
     show_log(0, quiet)
+    field = field or ("smooth" if smooth else "raw")
     for flag, value, known in (
         ("--csv-layout", csv_layout, ("wide", "long")), ("--openpose-layout", openpose_layout, tuple(LAYOUTS)),
         ("--naming", naming, ("openpose", "pose2sim")), ("--fill", fill, ("none", "nan")),
@@ -91,12 +96,15 @@ def convert(
     todo = plan_conversion(files, out, format.split(","), shared=several)
     with folders(todo.jobs):
         if not several:
-            made = convert_files(files[0], todo.jobs[0].data, options, ids=who, overwrite=overwrite, strict=strict)
+            data = todo.jobs[0].data
+            made = convert_files(files[0], data, options, ids=who, overwrite=overwrite, strict=strict, smooth=smooth)
             for path, count in (file for one in made for file in one.files):
                 say(f"wrote {path} ({plural(count, 'frame')})")
             return
         check(todo, overwrite=overwrite)
-        outcomes, tables = convert_all(todo, options, print_error, ids=who, overwrite=overwrite, strict=strict)
+        outcomes, tables = convert_all(
+            todo, options, print_error, ids=who, overwrite=overwrite, strict=strict, smooth=smooth
+        )
     show_outcomes(outcomes, quiet=quiet)
     for path, count in tables:
         say(f"wrote {path} ({plural(count, 'row')})")

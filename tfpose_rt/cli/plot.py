@@ -23,7 +23,13 @@ def plot(
         str,
         typer.Option("--joints", help="all, or these, such as left_knee,wrist (both wrists).", rich_help_panel=INPUT),
     ] = "all",
-    field: Annotated[str, typer.Option("--field", help="raw or smooth.", rich_help_panel=INPUT)] = "raw",
+    field: Annotated[
+        str, typer.Option("--field", help="raw or smooth; smooth with --smooth, else raw.", rich_help_panel=INPUT)
+    ] = "",
+    smooth: Annotated[
+        str,
+        typer.Option("--smooth", help="First, by zero-lag[:HZ] or one-euro[:mincut,beta].", rich_help_panel=INPUT),
+    ] = "",
     kpt_thr: Annotated[
         float, typer.Option("--kpt-thr", help="Joints scored below it count as unknown.", rich_help_panel=DISPLAY)
     ] = 0.3,
@@ -54,6 +60,7 @@ def plot(
     from tfpose_rt.wording import plural
 
     show_log(0, quiet)
+    field = field or ("smooth" if smooth else "raw")
     if field not in ("raw", "smooth"):
         raise UsageError(f"--field {field}", why="unknown", fix="raw or smooth")
     if not 0 <= kpt_thr <= 1:
@@ -67,7 +74,7 @@ def plot(
     if data:
         check_table(data)
     check_outputs([path for path in (target, data) if path], overwrite, inputs=[recording])
-    motion = read_motion(recording, field=field)
+    motion = read_motion(recording, field=field, smooth=smooth)
     made = None
     if target or show:
         made = draw(motion, what, ids=ids, joints=joints, threshold=kpt_thr, field=field)

@@ -22,9 +22,8 @@ def chosen(poses: Poses, options: SinkOptions) -> Poses:
     """
     if options.field == "smooth" and len(poses):
         if poses.xy_smooth is None:
-            raise UsageError(
-                "--field smooth", why="the recording holds no smoothed points", fix="video --smooth one-euro"
-            )
+            fix = "--smooth zero-lag instead, or video --smooth one-euro"
+            raise UsageError("--field smooth", why="the recording holds no smoothed points", fix=fix)
         poses = replace(poses, xy=poses.xy_smooth)
     if options.normalised:
         if not all(poses.size):

@@ -15,7 +15,8 @@ from tfpose_rt.io.tables import meta_path
 from tfpose_rt.tools.batch import Outcome
 from tfpose_rt.tools.derived import DERIVED, ENDINGS, SummaryTable
 from tfpose_rt.tools.outputs import DEFAULT_FOLDER, Job, plan
-from tfpose_rt.tools.recordings import READ, convert_files, read_from
+from tfpose_rt.tools.reading import READ
+from tfpose_rt.tools.recordings import convert_files, read_from
 
 log = logging.getLogger(__name__)
 OWN = {"angles": ".csv", "summary": ".csv", "mot": ".mot"}  # the suffix of each derived format's files
@@ -143,7 +144,7 @@ def check(todo: Plan, *, overwrite: bool) -> None:
 
 def convert_all(
     todo: Plan, options: SinkOptions, told: Callable[[TfposeError], None], *, ids: Sequence[int] = (),
-    overwrite: bool = False, strict: bool = False,
+    overwrite: bool = False, strict: bool = False, smooth: str = "",
 ) -> tuple[list[Outcome], list[tuple[Path, int]]]:  # fmt: skip
     """Do every recording of a plan, one after the other; one that fails does not stop the others.
 
@@ -154,6 +155,7 @@ def convert_all(
         ids: these people only, in every recording.
         overwrite: whether files may be replaced.
         strict: refuse recordings that were cut short or have gaps.
+        smooth: how to smooth them first, as `smoothing.open_smoothed` takes it.
     Returns: how each recording ended; and the tables that they share, with their rows.
     Raises: OutputError: such a table cannot be written.
     """
@@ -162,8 +164,8 @@ def convert_all(
     for job, name in zip(todo.jobs, todo.names, strict=True):
         try:
             made = convert_files(
-                Path(job.source), job.data, options, ids=ids, overwrite=overwrite, strict=strict, name=name,
-                also=[table.sink(name) for table in tables],
+                Path(job.source), job.data, options, ids=ids, overwrite=overwrite, strict=strict, smooth=smooth,
+                name=name, also=[table.sink(name) for table in tables],
             )  # fmt: skip
         except TfposeError as error:
             told(error)

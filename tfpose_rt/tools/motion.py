@@ -18,6 +18,8 @@ import numpy.typing as npt
 from tfpose_rt.errors import InputError, UsageError
 from tfpose_rt.records import Gap, Poses, Result
 from tfpose_rt.skeleton import INDEX, NAMES
+from tfpose_rt.tools.reading import tell_cut_short
+from tfpose_rt.tools.smoothing import check_smoothing, open_smoothed
 
 Array = npt.NDArray[np.float64]
 
@@ -90,19 +92,17 @@ class Motion:
         return int(self.header["size"][0]), int(self.header["size"][1])
 
 
-def read_motion(path: Path, *, field: str = "raw") -> Motion:
+def read_motion(path: Path, *, field: str = "raw", smooth: str = "") -> Motion:
     """Read a recording, a wide CSV table or a Parquet file.
 
     Args:
         path: what to read; a `.part` too.
         field: raw, or smooth for the smoothed points.
+        smooth: how to smooth it first, as `smoothing.open_smoothed` takes it.
     Raises: InputError: it cannot be read or holds no frame. UsageError: another kind of file, or no smoothed points.
     """
-    from tfpose_rt.tools.recordings import kind_of, no_smooth_in_table, open_poses, tell_cut_short  # which make tables
-
-    if field == "smooth" and kind_of(path) != ".jsonl":
-        raise no_smooth_in_table(path)
-    source = open_poses(path)
+    check_smoothing(path, field, smooth)
+    source = open_smoothed(path, smooth)
     rows = list(rows_of(source.results))
     if not any(isinstance(row, Result) for row in rows):
         raise InputError(f"{path.name} holds no frame", why="nothing to plot", fix="another recording")
@@ -162,7 +162,7 @@ def _people(rows: Sequence[Poses | None], field: str) -> tuple[dict[int, Person]
             continue
         if field == "smooth" and poses.xy_smooth is None:
             why = "the recording holds no smoothed points"
-            raise UsageError("--field smooth", why=why, fix="video --smooth one-euro")
+            raise UsageError("--field smooth", why=why, fix="--smooth zero-lag instead, or video --smooth one-euro")
         points = poses.xy_smooth if field == "smooth" and poses.xy_smooth is not None else poses.xy
         for i, number in enumerate([-1] if poses.ids is None else poses.ids.tolist()):
             if number not in found:

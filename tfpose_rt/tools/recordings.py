@@ -2,119 +2,21 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tfpose_rt.errors import InputError, PartialError, UsageError
-from tfpose_rt.io.files import check_readable
-from tfpose_rt.io.jsonl import Recording
-from tfpose_rt.io.parquet import read_parquet
+from tfpose_rt.errors import PartialError, UsageError
 from tfpose_rt.io.parts import PartFile, closing_order, into_place, made
 from tfpose_rt.io.sinks import FORMATS, Sink, SinkOptions, check_outputs, finals, in_the_way
-from tfpose_rt.io.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from tfpose_rt.io.table_rows import read_csv
 from tfpose_rt.io.tables import meta_path
-from tfpose_rt.records import Result
-from tfpose_rt.shell import quoted
 from tfpose_rt.stats import Stats, cut_short
 from tfpose_rt.tools.derived import DERIVED, DerivedSink
-from tfpose_rt.wording import plural
-
-log = logging.getLogger(__name__)
-WEIGHTS = (".safetensors", ".pt", ".pth", ".onnx")
-READ = (".jsonl", ".csv", ".parquet")
-
-
-@dataclass(slots=True)
-class Source:
-    """A file of poses that is open for reading.
-
-    Args:
-        header: the header record.
-        results: every frame, gap, segment and event; once only.
-        summary: the summary record, as far as it is known; final once `results` is spent.
-    """
-
-    header: dict[str, Any]
-    results: Iterable[Result]
-    summary: dict[str, Any] | None = None
-
-
-def open_poses(path: Path) -> Source:
-    """Open a recording, a wide CSV table or a Parquet file, finished or not.
-
-    Raises:
-        UsageError: weights, a video, or another file that is no recording.
-        InputError: it cannot be read.
-    """
-    kind = kind_of(path)
-    if not path.exists():
-        part = PartFile.part(path)
-        fix = f"the unfinished {part}" if part.exists() else "check the path"
-        raise InputError(f"cannot read {path}", why="no such file", fix=fix)
-    if kind == ".jsonl":
-        recording = Recording(path)
-        source = Source(recording.header, ())
-        source.results = _noting_summary(recording, source)
-        return source
-    header, results, summary = (read_csv if kind == ".csv" else read_parquet)(path)
-    if header is None:
-        raise InputError(f"{path.name} comes without its header", why="its .meta.json is gone", fix="copy it too")
-    return Source(header, results, summary)
-
-
-def kind_of(path: Path) -> str:
-    """How a file of poses is to be read, by its name: ".jsonl", ".csv" or ".parquet".
-
-    Raises:
-        UsageError: weights, a video, or another file that is no recording.
-        InputError: a video's or an image's name, and nothing there.
-    """
-    kind, part = Path(path.name.removesuffix(".part")).suffix.lower(), path.name.endswith(".part")
-    why, fix = "recordings are read here", "a .jsonl, .csv or .parquet file"
-    if kind in WEIGHTS:
-        raise UsageError(f"{path.name} is a model", why=why, fix=f"tfpose-rt export {path}")
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder", why=why, fix=f"{fix} in it")
-    if kind in VIDEO_SUFFIXES | IMAGE_SUFFIXES:
-        check_readable(path)
-        what = "an image" if kind in IMAGE_SUFFIXES else "a video"
-        why += ", and `video` makes them"
-        raise UsageError(f"{path.name} is {what}", why=why, fix=f"tfpose-rt video {quoted(path)}")
-    if part and kind != ".csv":
-        return ".jsonl"  # every other format waits as a recording until its end
-    if kind in (".json", ".trc"):
-        raise UsageError(f"cannot read {path.name}", why="such files lack boxes or times", fix=fix)
-    if kind not in READ:
-        raise UsageError(f"{path.name} is not a recording", why="its name is none of theirs", fix=fix)
-    return kind
-
-
-def _noting_summary(recording: Recording, source: Source) -> Iterator[Result]:
-    recording.summary = None
-    yield from recording
-    source.summary = recording.summary
-
-
-def no_smooth_in_table(path: Path) -> UsageError:
-    """The error for smoothed points that are asked of a table, which does not tell them from raw ones."""
-    why = f"{path.name} is a table, which holds one kind of points"
-    fix = "the JSONL of video --smooth one-euro; or a table made with --field smooth, read without --field"
-    return UsageError("--field smooth", why=why, fix=fix)
-
-
-def tell_cut_short(path: Path, summary: Mapping[str, Any] | None, frames: int) -> None:
-    """Warn of a recording without a summary, or with one that says that it does not hold the whole source."""
-    what = f"{plural(frames, 'frame is', 'frames are')} in it"
-    if summary is None:
-        log.warning("%s was cut short: it has no summary; %s", path.name, what)
-    elif summary.get("complete") is False:
-        log.warning("%s is not complete: it ended early (%s); %s", path.name, summary.get("ended"), what)
+from tfpose_rt.tools.reading import Source, tell_cut_short
+from tfpose_rt.tools.smoothing import check_smoothing, open_smoothed
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +56,7 @@ def convert_files(
     ids: Sequence[int] = (),
     overwrite: bool = False,
     strict: bool = False,
+    smooth: str = "",
     name: str = "",
     also: Sequence[Sink] = (),
 ) -> list[Converted]:
@@ -166,20 +69,21 @@ def convert_files(
         ids: these people only; everybody where there are none.
         overwrite: whether files may be replaced.
         strict: refuse a recording that was cut short or has gaps.
+        smooth: how to smooth it first, as `smoothing.open_smoothed` takes it.
         name: what tables of several recordings call this one; its stem where nothing is given.
         also: others that get the results and are closed with the rest.
     Raises: InputError, OutputError, UsageError (nobody has one of the ids, too); PartialError with `strict`.
     """
     options = options or SinkOptions()
-    for asked, flag in ((options.normalised, "--normalised"), (options.field == "smooth", "--field smooth")):
+    chosen = options.field == "smooth" and not smooth
+    for asked, flag in ((options.normalised, "--normalised"), (chosen, "--field smooth")):
         if asked and "jsonl" in (name for _, name in outputs):
             why = "a recording holds pixels, and smoothed points beside raw ones"
             raise UsageError(f"{flag} with JSONL", why=why, fix="another format")
-    if kind_of(path) != ".jsonl" and options.field == "smooth":
-        raise no_smooth_in_table(path)
+    check_smoothing(path, options.field, smooth)
     inputs = read_from(path)
     check_outputs([p for p, _ in outputs], overwrite, inputs=inputs, aside=True)
-    source = open_poses(path)
+    source = open_smoothed(path, smooth)
     with ExitStack() as stack:
         folders = {p: Path(stack.enter_context(_beside(p))) for p, _ in outputs if in_the_way(p, inputs)}
         files = [(folders[p] / p.name if p in folders else p, kind) for p, kind in outputs]

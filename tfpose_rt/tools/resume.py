@@ -22,7 +22,7 @@ from tfpose_rt.io.video import VideoSink, constant_rate
 from tfpose_rt.records import Poses, Result, Segment, StreamInfo
 from tfpose_rt.stats import Stats
 from tfpose_rt.tools.outputs import Job
-from tfpose_rt.tools.recordings import open_poses
+from tfpose_rt.tools.reading import open_poses
 
 SPOOLED = ("jsonl", "parquet", "coco", "trc")  # formats whose .part is a recording
 Frames = list[tuple[int, float]]  # number and time, s
