@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -36,6 +37,8 @@ from tfpose_rt.training.loader import Batch, Loader, weigh
 from tfpose_rt.training.objective import Objective
 from tfpose_rt.training.state import Progress, restore, save_state
 from tfpose_rt.training.validate import validate
+
+WAIT = timedelta(hours=2)  # that processes wait for the one that validates
 
 
 def groups(objective: Objective, config: TrainConfig) -> list[dict[str, Any]]:
@@ -103,6 +106,7 @@ def train(
     """
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     require_pycocotools()
+    alone = world == 1 or dist.is_initialized()
     device = join(device, rank, world)
     kept, held = divide(samples, config)
     kernel = select_kernel("auto", device, config.model)
@@ -128,6 +132,8 @@ def train(
         raise
     finally:
         batches.close()  # type: ignore[attr-defined]
+    if not alone:
+        dist.destroy_process_group()  # who joined the others here leaves them here
     if rank == 0 and held:
         for name in ("last", "best"):
             calibrate_file(folder / f"{name}.safetensors", held, "held-out photographs of the training set")
@@ -135,15 +141,23 @@ def train(
 
 
 def join(device: torch.device | None, rank: int, world: int) -> torch.device:
-    """The device of this process, which joins the others where there are any. Raises: DeviceError: on mps."""
+    """The device of this process, which joins the others where there are any.
+
+    Raises: DeviceError: on mps, or where there are fewer GPUs than processes.
+    """
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cuda" and world > 1:
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", rank)))
+        number, seen = int(os.environ.get("LOCAL_RANK", rank)), torch.cuda.device_count()
+        if number >= seen:
+            raise DeviceError(f"process {number} has no GPU", why=f"torch sees {seen}", fix=f"--nproc-per-node {seen}")
+        device = torch.device("cuda", number)
         torch.cuda.set_device(device)
     if device.type == "mps":
         raise DeviceError("training on mps", why="the backward of grid sampling is missing there", fix="--device cpu")
     if world > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        gpu = device.type == "cuda"
+        # Without its GPU's name NCCL guesses it at the first barrier; a long validation is no reason to give up.
+        dist.init_process_group("nccl" if gpu else "gloo", timeout=WAIT, device_id=device if gpu else None)
     return device
 
 
