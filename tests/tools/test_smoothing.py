@@ -16,7 +16,7 @@ from program import run_program
 from tfpose_rt.records import Result
 from tfpose_rt.smooth import Smoother
 from tfpose_rt.tools.motion import read_motion
-from tfpose_rt.tools.smoothing import open_smoothed
+from tfpose_rt.tools.smoothing import described, open_smoothed
 from tfpose_rt.zero_lag import low_pass
 
 FRAMES = 40
@@ -129,3 +129,11 @@ def test_a_run_cannot_look_ahead(tmp_path, monkeypatch, capsys):
     code, _, err = run_program(monkeypatch, capsys, "video", "synthetic", "--smooth", "zero-lag")
     assert code == 2
     assert "convert RECORDING --smooth zero-lag" in err
+
+
+def test_captions_say_what_was_done():
+    assert described({"name": "zero-lag", "cutoff_hz": 6.0}) == "smoothed points (zero-lag, cutoff 6.0 Hz)"
+    assert (
+        described({"name": "one-euro", "mincut": 1, "beta": 0.05}) == "smoothed points (one-euro, mincut 1, beta 0.05)"
+    )
+    assert described(None) == "smoothed points"

@@ -18,6 +18,7 @@ from tfpose_rt.errors import UsageError
 from tfpose_rt.skeleton import EDGES, INDEX, NAMES, side
 from tfpose_rt.tools.motion import ANGLES, TRUNK, Array, Motion, ids_of, joints_of, sure
 from tfpose_rt.tools.plot_table import angle_of, mostly_known, speed_of, steps, x_of, y_of
+from tfpose_rt.tools.smoothing import described
 from tfpose_rt.tools.timeline import (
     ABSENT,
     MISSING,
@@ -78,7 +79,8 @@ def view_of(
     chosen = joints_of(joints, ANGLES if what == "angles" else NAMES)
     everybody = () if what == "timing" else ids_of(ids, motion)
     people = [motion.people[i] for i in everybody]
-    note = "" if what == "timing" else f"{field} points; joints scored under {threshold:g} count as unknown"
+    points = described(motion.header.get("smooth")) if field == "smooth" else "raw points"
+    note = "" if what == "timing" else f"{points}; joints scored under {threshold:g} count as unknown"
     if most and ids in ("", "all") and len(people) > most and what != "gaps":
         longest = sorted(people, key=lambda p: -int(p.seen.sum()))[:most]
         note += f"; {most} of {len(people)} people, those seen longest"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,14 @@ def open_smoothed(path: Path, text: str = "") -> Source:
         source.results = _streamed(found, source.results)
     source.header = source.header | {"smooth": about}
     return source
+
+
+def described(smooth: Mapping[str, Any] | None) -> str:
+    """What the `smooth` of a header says was done to the points, for captions."""
+    told = dict(smooth or {})
+    words = [str(told.pop("name", ""))]
+    words += [f"{key.removesuffix('_hz')} {value}" + " Hz" * key.endswith("_hz") for key, value in told.items()]
+    return "smoothed points" + (f" ({', '.join(words)})" if any(words) else "")
 
 
 def _filter(text: str) -> ZeroLag | Smoother:
