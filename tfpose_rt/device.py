@@ -34,7 +34,8 @@ def choose_device(asked: str) -> tuple[str, str]:
     if asked == "auto":
         if torch.cuda.is_available():
             return "cuda", f"auto: {torch.cuda.get_device_name()}"
-        return "cpu", "auto: no CUDA device"
+        unseen = driver_gpus() > 0
+        return "cpu", "auto: torch does not see the GPU; tfpose-rt doctor" if unseen else "auto: no CUDA device"
     kind = kind_of(asked)
     if kind not in ("cpu", "cuda", "mps"):
         raise UsageError(f"--device {asked}", why="no such device", fix="auto, cpu, cuda, cuda:N or mps")
@@ -71,6 +72,16 @@ def _may_have_gpu() -> bool:
         with suppress(OSError):
             return bool(ctypes.CDLL(library))
     return Path("/dev/kfd").exists()  # AMD's on Linux, where the library comes with torch
+
+
+def driver_gpus() -> int:
+    """How many GPUs NVIDIA's driver shows this process, whether or not torch can use them."""
+    count = ctypes.c_int()
+    with suppress(OSError, AttributeError):  # no driver, or none of NVIDIA's
+        driver = ctypes.CDLL(DRIVERS.get(sys.platform, [""])[0])
+        if driver.cuInit(0) == driver.cuDeviceGetCount(ctypes.byref(count)) == 0:
+            return count.value
+    return 0
 
 
 def kind_of(device: str) -> str:

@@ -14,10 +14,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from tfpose_rt.device import driver_gpus
 from tfpose_rt.errors import TfposeError
 from tfpose_rt.io.urls import mask, mask_text
 from tfpose_rt.shell import install
 from tfpose_rt.tools.redact import redact
+from tfpose_rt.wording import plural
 
 OPENCV = ("opencv-python", "opencv-contrib-python", "opencv-python-headless", "opencv-contrib-python-headless")
 CUPY = ("cupy-cuda13x", "cupy-cuda12x", "cupy-cuda11x", "cupy")
@@ -101,6 +103,10 @@ def _torch() -> Iterable[Check]:
     if torch.cuda.is_available():
         names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
         yield Check("torch", "pass", f"{torch.__version__} ({built}) sees {names}")
+    elif gpus := driver_gpus():
+        why, fix = _blindness()
+        found = f"{torch.__version__} ({built}) does not see the driver's {plural(gpus, 'GPU', 'GPUs')}: {why}"
+        yield Check("torch", "warn", found, fix)
     else:
         mps = "; Apple GPU usable" if torch.backends.mps.is_available() else "; runs on the CPU"
         yield Check("torch", "pass", f"{torch.__version__} ({built}), no NVIDIA GPU seen{mps}")
@@ -115,6 +121,19 @@ def _torch() -> Iterable[Check]:
         )  # fmt: skip
     else:
         yield Check("torchvision", "pass", packages.version("torchvision"))
+
+
+def _blindness() -> tuple[str, str]:
+    """Why torch does not see a GPU that the driver shows, and the remedy."""
+    import torch
+
+    if torch.version.cuda is None:
+        return "it is built without CUDA", "pip install --force-reinstall torch torchvision, from the ordinary index"
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as error:
+        return str(error).splitlines()[0], f"a driver for CUDA {torch.version.cuda}, or a torch for the driver's CUDA"
+    return "it does not say why", "nvidia-smi"
 
 
 def _cupy() -> Iterable[Check]:
