@@ -84,6 +84,19 @@ def driver_gpus() -> int:
     return 0
 
 
+def blindness() -> tuple[str, str]:
+    """Why torch does not see a GPU that the driver shows, and the remedy."""
+    import torch
+
+    if torch.version.cuda is None:
+        return "it is built without CUDA", "pip install --force-reinstall torch torchvision, from the ordinary index"
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except (RuntimeError, AssertionError) as error:
+        return str(error).splitlines()[0], f"a driver for CUDA {torch.version.cuda}, or a torch for the driver's CUDA"
+    return "it does not say why", "nvidia-smi"
+
+
 def kind_of(device: str) -> str:
     """The kind of a device: cpu, cuda or mps."""
     return device.partition(":")[0]

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from tfpose_rt.device import driver_gpus
+from tfpose_rt.device import blindness, driver_gpus
 from tfpose_rt.errors import TfposeError
 from tfpose_rt.io.urls import mask, mask_text
 from tfpose_rt.shell import install
@@ -104,7 +104,7 @@ def _torch() -> Iterable[Check]:
         names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
         yield Check("torch", "pass", f"{torch.__version__} ({built}) sees {names}")
     elif gpus := driver_gpus():
-        why, fix = _blindness()
+        why, fix = blindness()
         found = f"{torch.__version__} ({built}) does not see the driver's {plural(gpus, 'GPU', 'GPUs')}: {why}"
         yield Check("torch", "warn", found, fix)
     else:
@@ -121,19 +121,6 @@ def _torch() -> Iterable[Check]:
         )  # fmt: skip
     else:
         yield Check("torchvision", "pass", packages.version("torchvision"))
-
-
-def _blindness() -> tuple[str, str]:
-    """Why torch does not see a GPU that the driver shows, and the remedy."""
-    import torch
-
-    if torch.version.cuda is None:
-        return "it is built without CUDA", "pip install --force-reinstall torch torchvision, from the ordinary index"
-    try:
-        torch.cuda.init()
-    except (RuntimeError, AssertionError) as error:
-        return str(error).splitlines()[0], f"a driver for CUDA {torch.version.cuda}, or a torch for the driver's CUDA"
-    return "it does not say why", "nvidia-smi"
 
 
 def _cupy() -> Iterable[Check]:
