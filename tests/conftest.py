@@ -8,16 +8,29 @@ import signal
 import socket
 import tarfile
 from io import BytesIO
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from order import LONG
 
 from tfpose_rt.interrupts import SIGNALS
 
 # Torch, in child processes too, where a test does not choose: OpenVINO, which the program takes where it is installed,
 # first converts its networks, and that would be half a minute, once a machine, of tests about something else.
 os.environ.setdefault("TFPOSE_ENGINE", "torch")
+
+
+def pytest_configure(config):
+    """The order of files that is told here, and not that of the number of tests, which puts long tests last."""
+    if hasattr(config.option, "loadscopereorder"):  # with pytest-xdist
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items):
+    rank = {Path(__file__).parent / f"{name}.py": place for place, name in enumerate(LONG.split())}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
 
 
 @pytest.fixture(scope="session")
