@@ -13,7 +13,7 @@ $(READY): pyproject.toml
 demo: $(READY)  ## A few seconds of people with skeletons, written to tfpose-demo/
 	$(BIN)/tfpose-rt demo --out tfpose-demo --display none --overwrite
 
-test: $(READY)  ## CPU only, under five minutes: two processes with a thread each, a file of tests in one of them
+test: $(READY)  ## CPU only, under five minutes: two processes with a thread each, a file of tests in one of them, long ones first
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-gpu: $(READY)
