@@ -32,7 +32,7 @@ def distinct(poses: Poses) -> Rows:
     of the same person. A child before an adult has joints of its own, and stays.
     """
     worth = poses.box_scores.astype(np.float64) + mean_scores(poses)
-    trust, areas, xy = weights(poses), person_areas(poses.boxes), poses.xy.astype(np.float64)
+    trust, areas, xy = weights(poses), person_areas(poses.boxes), places(poses)
     alike = pairwise_oks(xy, xy, trust, trust, np.minimum(areas[:, None], areas))
     part = pairwise_oks(xy, xy, trust, trust, np.maximum(areas[:, None], areas))
     boxes = poses.boxes.astype(np.float64)
@@ -61,7 +61,7 @@ def repeats(poses: Poses, rows: Rows, known: Rows) -> Bools:
     """
     if not len(rows) or not len(known):
         return np.zeros(len(rows), np.bool_)
-    boxes, areas, xy, trust = poses.boxes.astype(np.float64), person_areas(poses.boxes), poses.xy, weights(poses)
+    boxes, areas, xy, trust = poses.boxes.astype(np.float64), person_areas(poses.boxes), places(poses), weights(poses)
     part = pairwise_oks(xy[rows], xy[known], trust[rows], trust[known], np.maximum(areas[rows, None], areas[known]))
     nested = inside(boxes[rows], boxes[known]) >= NESTED
     alike = (iou(boxes[rows], boxes[known]) >= SAME_COVER) | (part >= SAME_KNOWN)
@@ -84,7 +84,7 @@ def added(poses: Poses, more: Poses) -> Rows:
     rows, known = np.arange(len(poses), len(both)), np.arange(len(poses))
     sure = mean_scores(more) >= THERE
     if len(known) and len(rows):
-        trust, areas, xy = weights(both), person_areas(both.boxes), both.xy.astype(np.float64)
+        trust, areas, xy = weights(both), person_areas(both.boxes), places(both)
         smaller = np.minimum(areas[rows, None], areas[known])
         alike = pairwise_oks(xy[rows], xy[known], trust[rows], trust[known], smaller).max(1)
         sure &= (alike < SAME_NESTED) & ~repeats(both, rows, known)
@@ -120,8 +120,8 @@ def pairwise_oks(
     Args:
         a: (A, K, 2) px.
         b: (B, K, 2) px.
-        weight_a: (A, K) trust in the joints of a, > 0.
-        weight_b: (B, K) trust in the joints of b, > 0.
+        weight_a: (A, K) trust in the joints of a, >= 0.
+        weight_b: (B, K) trust in the joints of b, >= 0.
         area: (A, B) or (A, 1) person areas, px^2.
     Returns: (A, B) in [0, 1].
     """
@@ -135,11 +135,24 @@ def mean_scores(poses: Poses) -> Array:
     return np.zeros(len(poses)) if poses.scores is None else poses.scores.mean(1, dtype=np.float64)
 
 
+def places(poses: Poses) -> Array:
+    """(N, K, 2) px, the joints; in the middle of the box those without a place of their own, which have no weight."""
+    xy = poses.xy.astype(np.float64)
+    nowhere = np.isnan(xy)
+    if nowhere.any():
+        middles = (poses.boxes[:, None, :2] + poses.boxes[:, None, 2:]) / 2
+        xy = np.where(nowhere.any(-1, keepdims=True), middles, xy)
+    return xy
+
+
 def weights(poses: Poses) -> Array:
-    """(N, K) trust in each joint, never quite 0, so that people with no sure joint can still be compared."""
+    """(N, K) trust in each joint, 0 without a place, else never quite: people with no sure joint can be compared."""
     if poses.scores is None:
-        return np.ones(poses.xy.shape[:2])
-    return np.asarray(np.fmin(np.fmax(poses.scores, 0.0), 1.0), np.float64) + 0.02  # fmax: not a number counts as 0
+        trust = np.ones(poses.xy.shape[:2])
+    else:  # fmax: not a number counts as 0
+        trust = np.asarray(np.fmin(np.fmax(poses.scores, 0.0), 1.0), np.float64) + 0.02
+    nowhere = np.isnan(poses.xy)
+    return np.where(nowhere.any(-1), 0.0, trust) if nowhere.any() else trust
 
 
 def person_areas(boxes: npt.NDArray[np.floating]) -> Array:

@@ -100,7 +100,9 @@ class Smoother:
         speed = before.speed + _gain(SPEED_CUTOFF, dt) * ((xy - before.raw) / dt - before.speed)
         # One speed per joint, not per axis: a slanted stroke must not be smoothed more along one axis.
         cutoff = self.mincut + self.beta * np.linalg.norm(speed, axis=-1, keepdims=True)  # (K, 1)
-        return _State(t, xy, before.xy + _gain(cutoff, dt) * (xy - before.xy), speed)
+        smooth = before.xy + _gain(cutoff, dt) * (xy - before.xy)
+        unknown = np.isnan(before.raw).any(-1, keepdims=True)  # such a joint starts afresh, or it would stay unknown
+        return _State(t, xy, np.where(unknown, xy, smooth), np.where(unknown, 0.0, speed))
 
 
 def _gain(cutoff: Array | float, dt: float) -> Array:

@@ -113,8 +113,10 @@ class Tracker:
         self.doubtful = frozen(poses.boxes[ids < 0])
         poses, ids, new = poses.take(kept), ids[kept], new[kept]
         known = {t.id: t for t in self._tracks}
-        trust = weights(poses)
-        seen = {int(i): _observe(known.get(int(i)), int(i), poses, row, trust[row]) for row, i in enumerate(ids)}
+        xy, trust = likeness.places(poses), weights(poses)
+        seen = {
+            int(i): _observe(known.get(int(i)), int(i), poses, row, xy[row], trust[row]) for row, i in enumerate(ids)
+        }
         lost = {t.id: self._hide(t, seen) for t in self._tracks if t.t == last and t.id not in seen}
         self._tracks = sorted((known | lost | seen).values(), key=lambda t: t.id)
         return dataclasses.replace(poses, ids=frozen(ids, np.int64), new=frozen(new, np.bool_))
@@ -202,7 +204,7 @@ class Tracker:
         # A prediction is a Gaussian too: its spread adds to that of the joints, more for the blind and the long unseen.
         spread = 1 + 8 * np.minimum(age, HORIZON) + 2 * blind
         alike = likeness.pairwise_oks(
-            np.array([t.xy for t in tracks]) + moves[:, None], poses.xy[rows].astype(np.float64),
+            np.array([t.xy for t in tracks]) + moves[:, None], likeness.places(poses)[rows],
             np.array([t.weight for t in tracks]), weights(poses)[rows], likeness.person_areas(boxes)[:, None] * spread,
         )  # fmt: skip
         similarity = (likeness.iou(boxes, poses.boxes[rows].astype(np.float64)) + alike) / 2
@@ -260,19 +262,22 @@ def best_pairs(worth: Array, allowed: Bools) -> list[tuple[int, int]]:
     """The pairing of rows and columns with the greatest total worth; pairs that are not allowed are left out."""
     from scipy.optimize import linear_sum_assignment  # most of a second to load: not before somebody is there
 
-    gain = np.where(allowed, worth - worth.min(initial=0.0) + 1.0, 0.0)  # any allowed pair is better than none
+    least = worth.min(initial=0.0, where=allowed)
+    gain = np.where(allowed, worth - least + 1.0, 0.0)  # any allowed pair is better than none
     chosen = zip(*linear_sum_assignment(gain, maximize=True), strict=True)
     return [(int(a), int(b)) for a, b in chosen if allowed[a, b]]
 
 
-def _observe(track: _Track | None, number: int, poses: Poses, row: int, weight: Array) -> _Track:
+def _observe(track: _Track | None, number: int, poses: Poses, row: int, xy: Array, weight: Array) -> _Track:
     """The track after seeing row `row`: pose and box replaced, velocity nudged towards the measured one."""
-    xy, box = poses.xy[row].astype(np.float64), poses.boxes[row].astype(np.float64)
+    box = poses.boxes[row].astype(np.float64)
     velocity, born, found, side, met = np.zeros(2), poses.pts, poses.pts, float((box[2:] - box[:2]).max()), None
     if track is not None:
         met, born, dt = track.met, track.born, max(poses.pts - track.t, 1e-3)
+        if not weight.all():  # a joint without a place is taken to be where it was expected
+            xy = np.where(weight[:, None] > 0, xy, track.xy + track.move(poses.pts))
         trust = weight * track.weight
-        measured = ((xy - track.xy) * trust[:, None]).sum(0) / trust.sum() / dt
+        measured = ((xy - track.xy) * trust[:, None]).sum(0) / max(trust.sum(), 1e-9) / dt
         gain = 1.0 if track.born == track.t else 1 - np.exp(-dt / REST)
         velocity = track.velocity + gain * (measured - track.velocity)
         side = max(side, track.side * float(np.exp(-dt / SHRINK)))

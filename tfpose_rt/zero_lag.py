@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Self
 
 import numpy as np
@@ -57,6 +58,7 @@ class ZeroLag:
 
     cutoff: float = CUTOFF
     _runs: dict[int, list[_Run]] = field(default_factory=dict)
+    _learnt: int = 0  # results
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -79,6 +81,7 @@ class ZeroLag:
         Raises: UsageError: people without ids.
         """
         for result in results:
+            self._learnt += 1
             if result.poses is not None:
                 self._note(result.poses)
 
@@ -92,12 +95,12 @@ class ZeroLag:
             runs[-1].errors.append(None if poses.errors is None else poses.errors[row].astype(np.float64))
 
     def apply(self, results: Iterable[Result]) -> Iterator[Result]:
-        """The recording again, from its first frame, with smoothed points."""
+        """The recording again, from its first frame, with smoothed points; what it has grown by since is left out."""
         smooth = {
             number: iter(np.concatenate([r.smooth(self.cutoff) for r in runs])) for number, runs in self._runs.items()
         }
-        self._runs = {}
-        for result in results:
+        learnt, self._runs, self._learnt = self._learnt, {}, 0
+        for result in islice(results, learnt):
             poses = result.poses
             if poses is not None:
                 points = [next(smooth[number]) for number in _ids(poses)]
@@ -111,8 +114,8 @@ def low_pass(t: Array, xy: Array, errors: Array, cutoff: float) -> Array:
 
     Args:
         t: (T,) s, rising; T >= 5.
-        xy: (T, K, 2) px.
-        errors: (T, K) px; a frame weighs by the square of a joint's median error over its own.
+        xy: (T, K, 2) px; NaN where a joint has no place, and so it stays.
+        errors: (T, K) px; a frame weighs by the square of a joint's median error over its own, or 1 without one (NaN).
         cutoff: Hz at which, frames being alike, the amplitude is 1 / sqrt(2).
     Returns: (T, K, 2) px.
     """
@@ -121,11 +124,16 @@ def low_pass(t: Array, xy: Array, errors: Array, cutoff: float) -> Array:
     # Minimised is the weighted sum of squares + lam x the integral of f''^2: its response to evenly spaced samples of
     # weight 1 is 1 / (1 + lam step w^4), with w in radians a second (Craven and Wahba).
     lam = (np.sqrt(2) - 1) / (np.median(np.diff(t)) * (2 * np.pi * cutoff) ** 4)
-    errors = errors.clip(LEAST_ERROR)
-    weights = (np.median(errors, axis=0) / errors) ** 2
-    out = np.empty_like(xy)
-    for joint, axis in np.ndindex(xy.shape[1:]):
-        out[:, joint, axis] = make_smoothing_spline(t, xy[:, joint, axis], w=weights[:, joint], lam=lam)(t)
+    out = xy.copy()
+    for joint in range(xy.shape[1]):
+        known = ~np.isnan(xy[:, joint]).any(-1)
+        if known.sum() < FEWEST:
+            continue
+        error = errors[known, joint].clip(LEAST_ERROR)
+        weights = np.nan_to_num((np.nanmedian(error) / error) ** 2, nan=1.0) if np.isfinite(error).any() else None
+        for axis in range(xy.shape[2]):
+            spline = make_smoothing_spline(t[known], xy[known, joint, axis], w=weights, lam=lam)
+            out[known, joint, axis] = spline(t[known])
     return out
 
 
