@@ -79,6 +79,7 @@ class Stream:
         self._paused, self._lock = threading.Event(), threading.Lock()
         self._events: deque[Event] = deque()
         self._forget = self._interrupted = False
+        self._pts = 0.0  # s, of the last frame or gap handed on
         for poses in replay:
             self.follower.update(poses)
         picture = 3 * self.info.size[0] * self.info.size[1]  # bytes
@@ -164,7 +165,7 @@ class Stream:
                 if not self._frames.put(item, keep=not isinstance(item, Frame)):
                     return
             self.ended = self.source.ended
-        except Exception as caught:  # noqa: BLE001 - handed over, never lost on the thread
+        except BaseException as caught:  # noqa: BLE001 - handed over, sys.exit() in a caller's own source too
             error = caught
         self._frames.close(error)
 
@@ -178,7 +179,7 @@ class Stream:
                         return
             for result in self._marked(None):  # what was marked after the last frame
                 self._results.put(result, keep=True)
-        except Exception as caught:  # noqa: BLE001 - handed over, never lost on the thread
+        except BaseException as caught:  # noqa: BLE001 - handed over, never lost on the thread
             error = caught
         self._results.close(error)
 
@@ -193,7 +194,7 @@ class Stream:
             held += self._sit_out()
             try:
                 taken = self._frames.get(0.1 if self.source.live else None)
-            except Exception:
+            except BaseException:
                 if chunk:  # what came before the error is not lost with it
                     yield chunk, time.perf_counter() - began
                 raise
@@ -237,11 +238,13 @@ class Stream:
             if not isinstance(item, Frame):
                 self._interrupted = True
             if isinstance(item, Gap):
+                self._pts = max(self._pts, item.t_start)
                 yield Result(gap=item, pts=item.t_start)
             elif isinstance(item, Segment):
-                yield Result(segment=item, pts=self.stats.last_pts)
+                yield Result(segment=item, pts=self._pts)
             elif isinstance(item, Frame):
                 poses, timings, everybody = next(found)
+                self._pts = item.pts
                 if item.index <= self._after:
                     continue  # already in the recording; here only because its batch is shared
                 began, timings["track"] = time.perf_counter(), 0.0
@@ -269,7 +272,7 @@ class Stream:
         with self._lock:
             waiting, self._events = self._events, deque()
             forget, self._forget = self._forget, False
-        pts = item.pts if isinstance(item, Frame) else self.stats.last_pts
+        pts = item.pts if isinstance(item, Frame) else self._pts
         if forget:
             self.follower.reset()
             waiting.append(Event(kind="ids_reset", t=pts))
