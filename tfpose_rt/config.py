@@ -7,7 +7,7 @@ import difflib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, Self
 
 from tfpose_rt.errors import UsageError
@@ -174,9 +174,13 @@ class RunConfig(Config):
             object.__setattr__(self, "det_every", 0)
         for option in dataclasses.fields(self):
             value, number = getattr(self, option.name), option.default
-            if type(number) in (int, float) and (isinstance(value, bool) or not isinstance(value, Real)):
-                flag = f"--{option.name.replace('_', '-')}"
+            if type(number) not in (int, float):
+                continue
+            flag = f"--{option.name.replace('_', '-')}"
+            if isinstance(value, bool) or not isinstance(value, Real):
                 raise UsageError(f"{flag} {value!r}", why="not a number", fix=f"{flag} {number}")
+            if type(number) is int and not isinstance(value, Integral):
+                raise UsageError(f"{flag} {value!r}", why="not a whole number", fix=f"{flag} {number}")
         roi = self.roi
         rules = (
             ("weights", bool(self.weights), "neither a name nor a file", "default"),

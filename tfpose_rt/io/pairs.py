@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -60,5 +61,7 @@ class PairSource:
 def _checked(pair: Any) -> tuple[Image, float]:
     if isinstance(pair, tuple | list) and len(pair) == 2:
         check_picture(pair[0])
-        return pair[0], float(pair[1])
+        if not math.isfinite(seconds := float(pair[1])):
+            raise ValueError(f"seconds must be a number, not {seconds}")
+        return pair[0], seconds
     raise ValueError(f"pictures come as (image, seconds), not as {type(pair).__name__}")
