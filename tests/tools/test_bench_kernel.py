@@ -3,8 +3,10 @@ import sys
 import pytest
 import torch
 
+from tfpose_rt.ops import cpu_gather
 from tfpose_rt.tools import bench_kernel, kernel_oracles
-from tfpose_rt.tools.bench_workload import BenchCase, oracle_of, workload
+from tfpose_rt.tools.bench_workload import LARGE4, LEVELS4, BenchCase, oracle_of, workload
+from tfpose_rt.tools.kernel_checks import NORM
 
 
 def test_the_host_is_timed_on_a_queue_that_never_fills(monkeypatch):
@@ -90,3 +92,29 @@ def test_the_versions_are_told_without_cupy(monkeypatch):
     told = bench_kernel.environment()
     assert told["device"] == "Test GPU"
     assert told["cupy"].startswith("none: ")
+
+
+def through_cpu(x):
+    """Gradients by the CPU's path, whose coordinates are float32 as the kernel's are."""
+    return cpu_gather.backward(x.grad, *x.tensors, x.shapes, (True, True, True, False))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_points_on_pixel_edges_are_no_error_of_a_half_precision_gradient(dtype):
+    """Offsets of few digits often lie on a whole pixel, where float32 and float64 stand on either side of a jump."""
+    case = BenchCase("enc", (16, 12, 8, 6), 1)
+    x = workload(case, dtype, "4", None, "cpu", 0)
+    assert bench_kernel.wrong("ours fb", lambda: through_cpu(x), x)[0] == ""
+    value, offsets, logits, _ = through_cpu(x)
+    for broken in ((value, offsets * 1.01, logits), (value, offsets, logits.clone().fill_(torch.nan)), (value * 0,)):
+        assert "of the norm" in bench_kernel.wrong("ours fb", lambda given=broken: given, x)[0]
+
+
+@pytest.mark.parametrize("case", [BenchCase("dec 4L", LEVELS4, 1, 17), BenchCase("dec 384x288", LARGE4, 1, 17)])
+def test_large_maps_are_right_within_what_a_float32_coordinate_can_tell(case):
+    x = workload(case, torch.float32, "4", None, "cpu", 0)
+    found = cpu_gather.forward(*x.tensors, x.shapes)
+    problem, error = bench_kernel.wrong("ours", lambda: found, x)
+    assert problem == ""
+    assert error > NORM[torch.float32]  # which holds for small maps
+    assert "of the norm" in bench_kernel.wrong("ours", lambda: found * (1 + 2e-5), x)[0]

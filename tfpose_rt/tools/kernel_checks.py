@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -21,8 +22,35 @@ KINK = 1e-4  # px from a whole coordinate, where float32 and float64 may stand o
 VARIANTS = ("A", "B")
 
 
-def compare(what: str, got: Tensor, oracle: Tensor, dtype: torch.dtype) -> list[str]:
-    """What is wrong with a result, in sentences; dtype sets the tolerance. NaN must be where the oracle's is."""
+class Sampled(Protocol):
+    """Whatever says where it samples: a case's inputs, or a benchmark's."""
+
+    @property
+    def offsets(self) -> Tensor:
+        """As the operator takes them."""
+
+    @property
+    def ref(self) -> Tensor:
+        """As the operator takes it."""
+
+    @property
+    def shapes(self) -> tuple[int, ...]:
+        """H0, W0, H1, W1, ..."""
+
+
+def norm_allowed(dtype: torch.dtype, side: int) -> float:
+    """|out - oracle| / |oracle| for maps of up to `side` px: a float32 coordinate is rounded by as much as it is large.
+
+    Seen with noise as value: 0.9e-6 at 32 px, 1.6e-6 at 64, 3.4e-6 at 96, and as much of eager torch in float32.
+    """
+    return NORM[dtype] + (4e-8 * side if dtype == torch.float32 else 0.0)
+
+
+def compare(what: str, got: Tensor, oracle: Tensor, dtype: torch.dtype, side: int = 0) -> list[str]:
+    """What is wrong with a result, in sentences; dtype and the largest side of a map set the tolerance.
+
+    NaN must be where the oracle's is.
+    """
     if got.shape != oracle.shape:
         return [f"{what}: shape {tuple(got.shape)}, expected {tuple(oracle.shape)}"]
     got, oracle = got.detach().double().cpu(), oracle.detach().double().cpu()
@@ -32,8 +60,9 @@ def compare(what: str, got: Tensor, oracle: Tensor, dtype: torch.dtype) -> list[
     size = float(oracle.norm())
     error, worst = float((got - oracle).norm()), float((got - oracle).abs().max()) if got.numel() else 0.0
     found = []
-    if not error <= NORM[dtype] * size + 1e-30:
-        found.append(f"{what}: error {error / max(size, 1e-30):.2e} of the norm, allowed {NORM[dtype]:.0e}")
+    allowed = norm_allowed(dtype, side)
+    if not error <= allowed * size + 1e-30:
+        found.append(f"{what}: error {error / max(size, 1e-30):.2e} of the norm, allowed {allowed:.1e}")
     largest = float(oracle.abs().max()) if oracle.numel() else 0.0
     allowed = ULPS[dtype] * torch.finfo(dtype).eps * largest
     if not worst <= allowed + 1e-30:
@@ -73,7 +102,7 @@ def check_forward(kernel: Kernel, case: Case, device: str = "cpu") -> list[str]:
         again = kernel.forward(*x.tensors, x.shapes, variant)
         if not torch.equal(out.view(torch.uint8), again.view(torch.uint8)):
             found.append(f"forward {variant}: two runs differ in bits")
-        found += compare(f"forward {variant}", out, oracle, case.dtype)
+        found += compare(f"forward {variant}", out, oracle, case.dtype, max(case.shapes))
         for crop in {0, case.batch - 1} if case.batch > 1 else ():
             alone = kernel.forward(*_crop(x, crop), x.shapes, variant)
             if not torch.equal(alone[0].view(torch.uint8), out[crop].view(torch.uint8)):
@@ -95,26 +124,25 @@ def check_backward(kernel: Kernel, case: Case, device: str = "cpu") -> list[str]
     value, offsets, logits, ref = leaves
     result = kernel_oracles.loops(value, offsets, logits, ref, x.shapes)
     oracle = torch.autograd.grad(result, leaves, x.grad.double())
-    query = case.query_dtype or case.dtype
+    query, side = case.query_dtype or case.dtype, max(case.shapes)
     found = []
     for fixed in (False, True):
         grads = kernel.backward(x.grad, *x.tensors, x.shapes, (True, True, True, True), fixed)
         label = "deterministic " if fixed else ""
-        found += compare(f"{label}grad_value", grads[0], oracle[0], case.dtype)
-        got, expected = _away_from_kinks(x, grads[1], oracle[1], case.where == "whole")
-        found += compare(f"{label}grad_offsets", got, expected, query)
-        found += compare(f"{label}grad_logits", grads[2], oracle[2], query)
+        found += compare(f"{label}grad_value", grads[0], oracle[0], case.dtype, side)
+        got, expected = away_from_kinks(x, grads[1], oracle[1], case.where == "whole")
+        found += compare(f"{label}grad_offsets", got, expected, query, side)
+        found += compare(f"{label}grad_logits", grads[2], oracle[2], query, side)
         if case.where == "spread":
-            found += compare(f"{label}grad_ref", grads[3], oracle[3], torch.float32)
+            found += compare(f"{label}grad_ref", grads[3], oracle[3], torch.float32, side)
     bare = kernel.backward(x.grad, *x.tensors, x.shapes, (False, True, True, False), False)
     if bare[0].numel() or bare[3].numel():
         found.append("backward: a gradient that nobody asked for")
-    if not torch.equal(bare[1].nan_to_num(), grads[1].nan_to_num()):
-        found.append("backward: offsets' gradient depends on whether value's is wanted")
-    return found
+    # Another instance, whose sums of products the compiler may fuse otherwise: near, not equal.
+    return found + compare("backward: offsets' gradient without value's", bare[1], grads[1], query, side)
 
 
-def _away_from_kinks(x: Inputs, got: Tensor, oracle: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
+def away_from_kinks(x: Sampled, got: Tensor, oracle: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
     """Leave out offset gradients within KINK of a whole coordinate; `keep` where coordinates are exact."""
     if keep or not got.numel():
         return got, oracle
