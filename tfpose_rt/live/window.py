@@ -35,7 +35,7 @@ KEYS: dict[str, tuple[str, str]] = {
     "-": ("less", "drawing threshold down"),
     "0": ("forget", "forget ids: everybody gets a new one"),
 }
-ALIASES = {"\x1b": "q", "?": "h", "=": "+", "_": "-", "\xab": "+", "\xad": "-"}  # Esc; keypad + and - under GTK
+ALIASES = {"\x1b": "q", "?": "h", "=": "+", "_": "-", "\uffab": "+", "\uffad": "-"}  # Esc; keypad + and - under GTK
 READABLE = 360  # px of the shorter side that words need
 SHOWN = {" ": "Space", "q": "q, Esc", "h": "h, ?"}
 
@@ -101,10 +101,10 @@ class Window:
         """Run the event pump without a new picture; as `show`."""
         words = []
         for _ in range(16):  # all keys that wait; each call pumps once
-            code = cv2.waitKey(1)
+            code = cv2.waitKeyEx(1)
             if code < 0:
                 break
-            key = chr(code & 0xFF)
+            key = chr(code & 0xFFFF)  # above it, under GTK, Shift and Num Lock; `waitKey` would make a Q of an arrow
             key = ALIASES.get(key, key.lower())
             if key in KEYS:
                 words.append(KEYS[key][0])
