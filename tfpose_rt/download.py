@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tfpose_rt.assets import Entry, store_dir
-from tfpose_rt.errors import OutputError, UsageError, WeightsError
+from tfpose_rt.errors import OutputError, UsageError, WeightsError, line_of
 from tfpose_rt.files import write_whole
 
 
@@ -20,7 +20,7 @@ def fetch(url: str, expected: str, *, progress: Callable[[int], None] = lambda _
         progress: told the number of bytes of each piece.
     Raises: WeightsError: unreachable, or not the file expected.
     """
-    import urllib.error
+    import http.client
     import urllib.request
 
     if not url.startswith(("https://", "http://")):
@@ -31,8 +31,12 @@ def fetch(url: str, expected: str, *, progress: Callable[[int], None] = lambda _
             while piece := answer.read(1 << 18):
                 pieces.append(piece)
                 progress(len(piece))
-    except (urllib.error.URLError, OSError) as error:
-        raise WeightsError(f"cannot fetch {url}", why=str(error), fix="tfpose-rt weights add FILE") from error
+    except (
+        OSError,
+        ValueError,
+        http.client.HTTPException,
+    ) as error:  # the last: no HTTP, or cut off
+        raise WeightsError(f"cannot fetch {url}", why=line_of(error), fix="tfpose-rt weights add FILE") from error
     if hashlib.sha256(content := b"".join(pieces)).hexdigest() != expected.lower():
         raise WeightsError(
             f"fetched {url}", why="its SHA-256 is not the one expected; nothing was kept", fix="ask its maker"
