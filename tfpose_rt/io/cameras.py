@@ -17,6 +17,7 @@ from tfpose_rt.io.camera_list import PLATFORM, Camera, backends_for, find_camera
 from tfpose_rt.io.capture import Connect, Grab, Ready
 from tfpose_rt.io.live import LiveSource
 from tfpose_rt.io.urls import mask_text
+from tfpose_rt.records import Frame, Gap
 
 log = logging.getLogger(__name__)
 BACKENDS = {
@@ -131,7 +132,7 @@ def quiet() -> None:
 
 
 def probe(camera: Camera, options: SourceOptions, seconds: float = 1.0) -> dict[str, Any] | None:
-    """Open a camera, take pictures for a second and measure; None when it does not open."""
+    """Open a camera, take pictures for a second, or until they stop coming, and measure; None when it does not open."""
     try:
         source = CameraSource(camera.index, options)
     except InputError as error:
@@ -139,9 +140,10 @@ def probe(camera: Camera, options: SourceOptions, seconds: float = 1.0) -> dict[
         return None
     try:
         times: list[float] = []
-        for frame in source:
-            times.append(getattr(frame, "pts", times[-1] if times else 0.0))
-            if times[-1] >= seconds:
+        for item in source:
+            if isinstance(item, Frame):
+                times.append(item.pts)
+            if isinstance(item, Gap) or times[-1] >= seconds:
                 break
         rate = (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else None
         return {"size": list(source.info.size), "fps_measured": rate and round(rate, 2), **source.info.detail}

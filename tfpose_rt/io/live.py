@@ -37,7 +37,7 @@ class LiveSource:
         options: `reconnect`, `stall`, `open_timeout`, `drop` and `rotate` apply.
         scrub: takes secrets out of an error's text.
         fix: what to do when it does not open.
-    Raises: InputError: none of the ways gave a picture in `open_timeout` s.
+    Raises: InputError: none of the ways gave a picture in `open_timeout` s, or the first one cannot be decoded.
     """
 
     def __init__(
@@ -64,7 +64,11 @@ class LiveSource:
         connection = self._worker.connection
         assert connection is not None
         self._first, self._origin = taken, taken.item.t
-        image = self._upright(taken.item.read())
+        try:
+            image = self._upright(taken.item.read())
+        except Exception as error:  # noqa: BLE001 - of any decoder; told, once the camera is let go of
+            self.close()
+            raise InputError(f"{name} did not open", why=f"no picture: {self._told(error)}", fix=fix) from None
         self.live = connection.live
         self._finite = connection.finite
         self.info = StreamInfo(
