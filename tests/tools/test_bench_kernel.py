@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tfpose_rt.ops import cpu_gather
-from tfpose_rt.tools import bench_kernel, kernel_oracles
+from tfpose_rt.tools import bench_kernel, bench_variants, kernel_oracles
 from tfpose_rt.tools.bench_workload import LARGE4, LEVELS4, BenchCase, oracle_of, workload
 from tfpose_rt.tools.kernel_checks import NORM
 
@@ -118,3 +118,10 @@ def test_large_maps_are_right_within_what_a_float32_coordinate_can_tell(case):
     assert problem == ""
     assert error > NORM[torch.float32]  # which holds for small maps
     assert "of the norm" in bench_kernel.wrong("ours", lambda: found * (1 + 2e-5), x)[0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_plain_baseline_is_right_at_the_models_sizes(dtype):
+    x = workload(BenchCase("dec 4L", LEVELS4, 1, 17), dtype, "1", None, "cpu", 0)
+    assert bench_kernel.wrong("a", bench_variants.plain(x), x)[0] == ""
+    assert bench_kernel.wrong("a fb", bench_variants.plain_both(x), x)[0] == ""

@@ -56,6 +56,8 @@ def eager(value: Tensor, offsets: Tensor, logits: Tensor, ref: Tensor, shapes: S
                                 centre[..., 1] + offsets[:, :, :, level, :, 1] / h], -1)  # fmt: skip
         grid = (2 * location - 1).transpose(1, 2).flatten(0, 1).to(value.dtype)
         image = value[:, start : start + h * w].permute(0, 2, 3, 1).reshape(b * m, d, h, w)
+        if not image.is_cuda:  # torch reads past the end of a strided picture of half type on a CPU, and may crash
+            image = image.contiguous()
         found.append(F.grid_sample(image, grid, mode="bilinear", padding_mode="zeros", align_corners=False))
         start += h * w
     out = (torch.cat(found, -1) * weights).sum(-1)
