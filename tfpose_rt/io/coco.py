@@ -84,6 +84,7 @@ def coco_people(
         scores = None if poses.scores is None else np.asarray(poses.scores[i], np.float64)
         joint_scores = np.ones(len(poses.xy[i])) if scores is None else scores
         points = np.column_stack((np.round(xy[i], places), np.round(joint_scores, SCORES)))
+        points[np.isnan(points).any(1)] = 0  # as COCO marks joints that are nowhere; NaN is no JSON
         edges = np.array((x0 + 0.5, y0 + 0.5, x1 - x0, y1 - y0)) / np.tile(sides, 2)
         person = {
             "image_id": image_id,
@@ -99,11 +100,12 @@ def coco_people(
 
 
 def _worth(poses: Poses) -> npt.NDArray[np.float64]:
-    """(N,) what the skeletons alone are worth, 0..1."""
+    """(N,) what the skeletons alone are worth, 0..1; a joint without a score adds nothing."""
     if poses.scores is None:
         return np.ones(len(poses))
-    scores = poses.scores.astype(np.float64)
+    scores = np.nan_to_num(poses.scores.astype(np.float64))
     if poses.errors is not None:
-        return person_score(scores, poses.errors, poses.boxes)
+        errors = poses.errors.astype(np.float64)
+        return person_score(scores, np.where(np.isnan(errors), np.inf, errors), poses.boxes)
     counted = scores > COUNTED
     return np.asarray((scores * counted).sum(1) / np.maximum(counted.sum(1), 1))

@@ -129,19 +129,24 @@ def images_of(spec: str) -> list[Path]:
     return sorted(found, key=natural)
 
 
-def expand(specs: Sequence[str]) -> list[str]:
+def expand(specs: Sequence[str], within: Sequence[Path] = ()) -> list[str]:
     """What the user typed, as one entry for each recording to be made.
 
     A folder stands for every video in it, and its images, if any, for one recording. A glob stands for every file it
     matches; if those are all images, they are one recording. `@LIST` is a text file with one source a line.
 
-    Raises: InputError: a folder, glob or list names nothing.
+    Args:
+        specs: as typed.
+        within: the lists that these stand in.
+    Raises: InputError: a folder, glob or list names nothing, or a list itself.
     """
     out: list[str] = []
     for spec in specs:
         path = Path(spec)
         if spec.startswith("@") and not path.exists():
-            out += expand(_lines(Path(spec[1:])))
+            if (listing := Path(spec[1:])) in within:
+                raise InputError(f"the list {listing} names itself", why="it has no end", fix="without that line")
+            out += expand(_lines(listing), (*within, listing))
         elif path.is_dir():
             files = sorted((p for p in path.iterdir() if p.is_file()), key=natural)
             inside = [str(p) for p in files if p.suffix.lower() in VIDEO_SUFFIXES]

@@ -66,7 +66,7 @@ class SpoolSink:
         except OSError as error:
             raise unwritable(self.path, error) from error
         finally:
-            for new, _ in made:
+            for new in {*(new for new, _ in made), *map(new_name, self.files)}:  # those too that were but begun
                 new.unlink(missing_ok=True)
         try:
             part.unlink()
