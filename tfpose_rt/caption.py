@@ -113,9 +113,9 @@ def text_width(text: str, size: float, bold: bool = False) -> float:
 
 
 def fitted(text: str, size: float, width: float, *, bold: bool = False) -> float:
-    """The size, at most `size` px, at which `text` is at most `width` px wide; widths do not scale evenly."""
+    """The size, at most `size` px, at which `text` is at most `width` px wide, or 1 px; widths do not scale evenly."""
     while size > 4 and text_width(text, size, bold) > width:
-        size *= min(0.97, width / text_width(text, size, bold))
+        size = max(1.0, size * min(0.97, width / text_width(text, size, bold)))
     return size
 
 

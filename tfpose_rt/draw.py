@@ -137,7 +137,7 @@ def _background(
     if kind == "blur-people":
         more = np.zeros((0, 4)) if hide is None else np.asarray(hide, np.float64).reshape(-1, 4)
         whole = [
-            np.concatenate([np.fmin(np.nanmin(p, 0), b[:2]), np.fmax(np.nanmax(p, 0), b[2:])])
+            np.concatenate([np.fmin(np.fmin.reduce(p), b[:2]), np.fmax(np.fmax.reduce(p), b[2:])])
             for p, b in zip(points, boxes, strict=True)
         ]
         for box in [*whole, *more]:
