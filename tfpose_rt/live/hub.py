@@ -7,6 +7,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 
 import cv2
 
@@ -26,7 +27,7 @@ class _Reader:
         self.lines: deque[bytes] = deque(maxlen=KEPT)
 
     def wake(self) -> None:
-        if not self.loop.is_closed():
+        with suppress(RuntimeError):  # the loop has closed, perhaps this very moment: nobody reads any more
             self.loop.call_soon_threadsafe(self.fresh.set)
 
 

@@ -72,6 +72,7 @@ class LiveServer:
         self, session: Session, hub: Hub, options: ServeOptions, listening: socket.socket | None = None
     ) -> None:
         self._session, self._hub, self._options = session, hub, options
+        self.streams = 0  # open ones; only the server's own thread counts
         self._socket = listening or bind(options.host, options.port)
         self.port: int = self._socket.getsockname()[1]
         page = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
@@ -195,19 +196,21 @@ class _Stream:
         self._owner, self._kind, self._pieces = owner, kind, pieces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        options, hub = self._owner._options, self._owner._hub
+        options, owner = self._owner._options, self._owner
         if scope["method"] != "GET":
             await PlainTextResponse("GET only\n", 405)(scope, receive, send)
         elif self._kind.startswith("multipart") and not options.video:
             await PlainTextResponse("pictures are off: --no-video\n", 404)(scope, receive, send)
-        elif hub.readers >= options.max_clients:
+        elif owner.streams >= options.max_clients:
             headers = {"retry-after": "5"}
             await PlainTextResponse("too many streams: --max-clients\n", 503, headers)(scope, receive, send)
         else:
+            owner.streams += 1  # now: until the hub knows of it others may come
             pieces = self._pieces()  # type: ignore[operator]
             try:
                 await self._send_all(pieces, receive, send)
             finally:
+                owner.streams -= 1
                 await pieces.aclose()
 
     async def _send_all(self, pieces: AsyncIterator[bytes], receive: Receive, send: Send) -> None:
