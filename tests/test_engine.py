@@ -285,8 +285,9 @@ def test_eight_bits_find_the_same_people_nearly_there(pair: tuple[PoseEstimator,
         got = rounded.detect([image])[0]
         for box in want.boxes[want.scores > 0.5]:
             assert np.abs(got.boxes - box).max(1).min() < 12  # px of 960
-    near, there = (np.concatenate([p.xy for p in model.poses(images, expected)]) for model in (rounded, plain))
-    sure = np.concatenate([p.scores for p in plain.poses(images, expected)]) > 0.8
+    rough, exact = rounded.poses(images, expected), plain.poses(images, expected)
+    near, there = (np.concatenate([p.xy for p in poses]) for poses in (rough, exact))
+    sure = np.concatenate([p.scores for p in exact]) > 0.8
     apart = np.linalg.norm(near - there, axis=-1)[sure]
     assert len(apart) > 50
     assert 0.01 < np.median(apart) < 2  # px: it is another computation, and a close one
