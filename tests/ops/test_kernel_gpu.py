@@ -16,6 +16,7 @@ def test_recipe():
     assert check_kernel.run(kernel(), kernel_cases.representative(), "cuda", False, told.append) == 0, told
 
 
+@pytest.mark.filterwarnings("ignore")  # what a compiler warns of, in one version of it or another, is not ours
 @pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
 def test_compiles_on_the_gpu(mode):
     x = make(Case(dtype=torch.float16, channels=32, heads=8), "cuda")

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from tfpose_rt import interrupts
 from tfpose_rt.config import TrainConfig
 from tfpose_rt.device import settle
-from tfpose_rt.errors import DeviceError, InputError, OutputError, TfposeError, UsageError
+from tfpose_rt.errors import DeviceError, InputError, OutputError, TfposeError, UsageError, line_of
 from tfpose_rt.model.tfpose import TFPose
 from tfpose_rt.model.weights import save_model
 from tfpose_rt.model.yolo_trunk import YoloTrunk
@@ -102,7 +102,8 @@ def train(
         resume: go on from folder/state.safetensors, at the very batch where it ended.
         device: where to train; a GPU if there is one, by default.
         report: called after every step and every validation.
-    Raises: InputError: no people left to train on. TfposeError: the loss is not a number any more.
+    Raises: InputError: no people left to train on. TfposeError: the loss is not a number any more. DeviceError: the
+        GPU's memory is full.
     """
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     require_pycocotools()
@@ -130,6 +131,9 @@ def train(
         if rank == 0:
             save_state(folder / "state.safetensors", objective, optimizer, run.average, run.progress)
         raise
+    except torch.OutOfMemoryError as error:
+        fix = f"--batch {max(config.batch // 2, 1)}, or --set crops=host"
+        raise DeviceError(f"the memory of {device} is full", why=line_of(error), fix=fix) from error
     finally:
         batches.close()  # type: ignore[attr-defined]
     if not alone:
