@@ -24,6 +24,7 @@ from tfpose_rt.records import Poses, Result, frozen
 
 Array = npt.NDArray[np.float64]
 CUTOFF = 6.0  # Hz, at which the amplitude has fallen by 3 dB; docs/lab.md, "Smoothing afterwards"
+LOWEST = 0.1  # Hz; under it the spline's equations have not digits enough, and points end up anywhere
 BREAK = 0.2  # s out of sight after which somebody starts afresh
 FEWEST = 5  # frames that a spline takes; shorter appearances stay as they are
 LEAST_ERROR = 0.1  # px, of a joint that counts as perfectly known
@@ -64,15 +65,16 @@ class ZeroLag:
     def parse(cls, text: str) -> Self:
         """`zero-lag` or `zero-lag:HZ` -> a smoother.
 
-        Raises: UsageError: another word, or a frequency that is not positive.
+        Raises: UsageError: another word, or a frequency below `LOWEST`.
         """
         name, colon, number = text.partition(":")
         try:
             cutoff = float(number) if colon else CUTOFF
-            if name != "zero-lag" or not 0 < cutoff < np.inf:
+            if name != "zero-lag" or not LOWEST <= cutoff < np.inf:
                 raise ValueError
         except ValueError:
-            raise UsageError(f"--smooth {text}", why="not `zero-lag:HZ`", fix="--smooth zero-lag:6") from None
+            why = f"not `zero-lag:HZ` with at least {LOWEST:g} Hz"
+            raise UsageError(f"--smooth {text}", why=why, fix="--smooth zero-lag:6") from None
         return cls(cutoff)
 
     def learn(self, results: Iterable[Result]) -> None:
