@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import inspect
 import json
 import math
 import os
@@ -205,7 +206,7 @@ def work(
     """Step after step to the end of the run, with a validation now and then."""
     config, progress, world = run.config, run.progress, run.world
     objective = run.objective
-    network = nn.parallel.DistributedDataParallel(objective, broadcast_buffers=False) if world > 1 else objective
+    network = side_by_side(objective) if world > 1 else objective
     total = min(config.epochs * loader.steps_per_epoch, config.steps or sys.maxsize)
     last_validation = progress.seconds
     recent: list[dict[str, float]] = []  # losses since the last validation: one batch's say little
@@ -244,6 +245,14 @@ def work(
             recent.clear()
             if world > 1:
                 dist.barrier()
+
+
+def side_by_side(objective: Objective) -> nn.Module:
+    """The objective with its gradients joined to the other processes'; buffers stay each process's own."""
+    kind: Any = nn.parallel.DistributedDataParallel
+    newer = "forward_sync_buffers" in inspect.signature(kind).parameters  # where the older name makes it warn
+    joined: nn.Module = kind(objective, **{"forward_sync_buffers" if newer else "broadcast_buffers": False})
+    return joined
 
 
 def set_rates(optimizer: torch.optim.Optimizer, config: TrainConfig, progress: Progress) -> float:
