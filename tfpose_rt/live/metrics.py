@@ -21,6 +21,7 @@ from tfpose_rt.wording import plural, rate
 RED: Colour = (90, 90, 255)
 SPAN = 120  # frames that rates and percentiles look back on
 RECENT = 4.0  # s that a rate is taken over, where enough happens in them
+SETTLED = 1.0  # s from which on a count of captured frames tells a rate
 SLOW_MS = 150.0  # latency p95 from which the figure is red
 STAGES = ("capture", "detect", "crop", "pose", "track", "draw", "show", "write")
 
@@ -86,11 +87,14 @@ class Metrics:
 
     @property
     def camera_fps(self) -> float:
-        """Frames captured a second."""
-        if len(self._captured) < 2:
+        """Frames captured a second, until now: over the last seconds, or longer where results are rarer."""
+        now, known = time.monotonic(), list(self._captured)
+        settled = [look for look in known if now - look[0] >= SETTLED] or known[:1]
+        recent = [look for look in settled if now - look[0] <= RECENT] or settled[-1:]
+        if not recent or now <= recent[0][0]:
             return 0.0
-        (t0, n0), (t1, n1) = self._captured[0], self._captured[-1]
-        return (n1 - n0) / (t1 - t0) if t1 > t0 else 0.0
+        began, count = recent[0]
+        return float(self._stream.source.captured - count) / (now - began)  # type: ignore[attr-defined]
 
     def percentiles(self) -> tuple[float, float]:
         """Latency p50 and p95 of the last frames, ms; 0, 0 before the first."""
