@@ -11,53 +11,25 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from tfpose_rt import likeness
 from tfpose_rt.likeness import SURE, Array, Bools, Rows, weights
+from tfpose_rt.person_track import HORIZON, Track, carried, observe
 from tfpose_rt.records import Detections, Float, Poses, frozen
 
 GATE, WEAK_GATE = 0.1, 0.3  # least similarity (mean of IoU and OKS) of a pair, in the first and the second round
 NEAR_GATE = 0.6  # least share of the smaller box that lies within the other's reach, in the third
 REACH, LEAP = 0.1, 0.2  # reach beyond the box, in its longer side: of what is hardly found, and of a person
 LEAP_GROWTH = 0.5  # more reach per s unseen, of a person surely found
-REST = 0.25  # s, time constant of the velocity estimate: two strides of jitter, not one
-SHRINK = 5.0  # s, time constant with which a person's size is forgotten while only a part shows
-HORIZON = 1.0  # s, nobody is trusted to walk straight on for longer
-SEEN_THR = 0.2  # score from which a joint takes part in a carried box
 COVERED = 0.5  # share of a lost person's box within somebody's who is seen from which that one stands before
 CLEARLY = 0.15  # sum of two similarities by which it has to be likelier that two people were confused
 MIN_INSIDE = 0.2  # share of a carried box that has to lie in the picture
-ROUNDED = 0.02  # px that a box differs by after it went through a file
 SEARCH = 0.5  # s that somebody is looked for in place after the detector has seen them last
 
 
 Look = Callable[[Detections], Poses]
-
-
-@dataclass(frozen=True, slots=True)
-class _Track:
-    """One person: what was seen last, when, and how it moved."""
-
-    id: int
-    xy: Array  # (K, 2) px
-    weight: Array  # (K,) trust in each joint
-    box: Array  # (4,) px
-    score: float
-    t: float  # s, time of xy
-    born: float  # s
-    found: float  # s, when the detector saw the person last
-    side: float  # px, longer side of the box when all of it was seen
-    velocity: Array  # (2,) px/s
-    joints: Bools  # (K,) the joints that span the carried box
-    margins: Array  # (4,) from the span of those joints to the detector's box, in units of the span
-    met: tuple[_Track, _Track] | None = None  # this person and the one who hid it, as both were last seen
-
-    def move(self, pts: float) -> Array:
-        """(2,) px the person is expected to have moved by time `pts`."""
-        return self.velocity * float(np.clip(pts - self.t, 0.0, HORIZON))
 
 
 class Tracker:
@@ -73,7 +45,7 @@ class Tracker:
     def __init__(self, buffer_s: float = 1.0) -> None:
         self.buffer_s = buffer_s
         self.ids_given = 0  # also the next id
-        self._tracks: list[_Track] = []
+        self._tracks: list[Track] = []
         self._time = -np.inf  # pts of the last update
         self._step = 0.8  # s between updates, lately
         self._size = (0, 0)
@@ -115,13 +87,13 @@ class Tracker:
         known = {t.id: t for t in self._tracks}
         xy, trust = likeness.places(poses), weights(poses)
         seen = {
-            int(i): _observe(known.get(int(i)), int(i), poses, row, xy[row], trust[row]) for row, i in enumerate(ids)
+            int(i): observe(known.get(int(i)), int(i), poses, row, xy[row], trust[row]) for row, i in enumerate(ids)
         }
         lost = {t.id: self._hide(t, seen) for t in self._tracks if t.t == last and t.id not in seen}
         self._tracks = sorted((known | lost | seen).values(), key=lambda t: t.id)
         return dataclasses.replace(poses, ids=frozen(ids, np.int64), new=frozen(new, np.bool_))
 
-    def _hide(self, track: _Track, seen: dict[int, _Track]) -> _Track:
+    def _hide(self, track: Track, seen: dict[int, Track]) -> Track:
         """The track of somebody lost on this frame, with whoever was known before and now covers that place."""
         boxes = np.array([t.box for t in seen.values()]).reshape(-1, 4)
         share = likeness.overlap(track.box, boxes) / likeness.area(track.box)
@@ -184,8 +156,8 @@ class Tracker:
         vars(self).update(vars(trial))
         return tracked
 
-    def _boxes(self, tracks: list[_Track], pts: float) -> Detections:
-        boxes = np.array([_carried(t) + np.tile(t.move(pts), 2) for t in tracks]).reshape(-1, 4)
+    def _boxes(self, tracks: list[Track], pts: float) -> Detections:
+        boxes = np.array([carried(t) + np.tile(t.move(pts), 2) for t in tracks]).reshape(-1, 4)
         scores = np.array([t.score for t in tracks], np.float64)
         w, h = self._size
         clipped = boxes.clip(-0.5, np.array([w, h, w, h]) - 0.5)  # pixel centres: the picture ends at W - 0.5
@@ -194,7 +166,7 @@ class Tracker:
         return Detections(frozen(clipped[keep]), frozen(scores[keep]))
 
     def _alike(
-        self, tracks: list[_Track], poses: Poses, rows: Rows, gate: float = GATE, walk: float = 1.0
+        self, tracks: list[Track], poses: Poses, rows: Rows, gate: float = GATE, walk: float = 1.0
     ) -> tuple[Array, Bools]:
         """Worth of every pair of track and row, (T, R), and which pairs may be: the mean of box IoU and OKS decides."""
         moves = walk * np.array([t.move(poses.pts) for t in tracks])  # (T, 2)
@@ -210,10 +182,10 @@ class Tracker:
         similarity = (likeness.iou(boxes, poses.boxes[rows].astype(np.float64)) + alike) / 2
         return similarity - 0.05 * age / max(self.buffer_s, 1e-6), similarity >= gate
 
-    def _alike_weak(self, tracks: list[_Track], poses: Poses, rows: Rows) -> tuple[Array, Bools]:
+    def _alike_weak(self, tracks: list[Track], poses: Poses, rows: Rows) -> tuple[Array, Bools]:
         return self._alike(tracks, poses, rows, WEAK_GATE)
 
-    def _near(self, tracks: list[_Track], poses: Poses, rows: Rows) -> tuple[Array, Bools]:
+    def _near(self, tracks: list[Track], poses: Poses, rows: Rows) -> tuple[Array, Bools]:
         """As `_alike`, for what neither box nor joints say: how much of the smaller box lies within the other's reach.
 
         A well found person may have leapt; what is hardly found has to be where the person was, as what still shows of
@@ -266,42 +238,3 @@ def best_pairs(worth: Array, allowed: Bools) -> list[tuple[int, int]]:
     gain = np.where(allowed, worth - least + 1.0, 0.0)  # any allowed pair is better than none
     chosen = zip(*linear_sum_assignment(gain, maximize=True), strict=True)
     return [(int(a), int(b)) for a, b in chosen if allowed[a, b]]
-
-
-def _observe(track: _Track | None, number: int, poses: Poses, row: int, xy: Array, weight: Array) -> _Track:
-    """The track after seeing row `row`: pose and box replaced, velocity nudged towards the measured one."""
-    box = poses.boxes[row].astype(np.float64)
-    velocity, born, found, side, met = np.zeros(2), poses.pts, poses.pts, float((box[2:] - box[:2]).max()), None
-    if track is not None:
-        met, born, dt = track.met, track.born, max(poses.pts - track.t, 1e-3)
-        if not weight.all():  # a joint without a place is taken to be where it was expected
-            xy = np.where(weight[:, None] > 0, xy, track.xy + track.move(poses.pts))
-        trust = weight * track.weight
-        measured = ((xy - track.xy) * trust[:, None]).sum(0) / max(trust.sum(), 1e-9) / dt
-        gain = 1.0 if track.born == track.t else 1 - np.exp(-dt / REST)
-        velocity = track.velocity + gain * (measured - track.velocity)
-        side = max(side, track.side * float(np.exp(-dt / SHRINK)))
-    if track is None or not _is_carried(track, poses, row):
-        joints = weight >= SEEN_THR if (weight >= SEEN_THR).sum() >= 3 else np.ones(len(xy), np.bool_)
-        margins = likeness.margins(xy[joints], box)
-    else:
-        joints, margins, found = track.joints, track.margins, track.found
-    score = float(poses.box_scores[row])
-    return _Track(number, xy, weight, box, score, poses.pts, born, found, side, velocity, joints, margins, met)
-
-
-def _carried(track: _Track) -> Array:
-    """The box that lies around the joints now as the detector's box lay around them when it last ran."""
-    span, unit = likeness.span(track.xy[track.joints])
-    return span + track.margins * unit
-
-
-def _is_carried(track: _Track, poses: Poses, row: int) -> bool:
-    """Whether the box of a row is where this person was expected, not what the detector found.
-
-    Tables do not tell it, but no detector comes upon the place to a rounding.
-    """
-    edge = np.tile(poses.size, 2) - 0.5
-    expected = (_carried(track) + np.tile(track.move(poses.pts), 2)).clip(-0.5, edge if min(poses.size) else None)
-    told = bool(poses.box_from) and poses.box_from[row] == "tracker"
-    return told or bool((np.abs(poses.boxes[row] - expected) <= ROUNDED).all())
