@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -23,7 +24,12 @@ from tfpose_rt.tools.showcase import DEMO_CLIP
 
 ROOT = Path(__file__).parents[1]
 CANARY = "canary-40fd-pw"
-SOURCES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "tfpose_rt").rglob("*.py")}
+
+
+@cache
+def sources():
+    """The syntax of every module, by its path; parsed where a test asks, not where all tests are collected."""
+    return {path: ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "tfpose_rt").rglob("*.py")}
 
 
 @pytest.fixture
@@ -112,10 +118,10 @@ def test_missing_weights_are_told_within_a_second_with_the_command_that_helps(tm
 
 def test_ultralytics_has_one_door_and_what_comes_in_is_listed():
     """Its trackers install `lap`, its drawing and its data sets fetch fonts, its predictor fetches weights."""
-    doors = [path.name for path, tree in SOURCES.items() if list(imports(tree, "ultralytics"))]
+    doors = [path.name for path, tree in sources().items() if list(imports(tree, "ultralytics"))]
     named = {
         (path.name, node.value)
-        for path, tree in SOURCES.items()
+        for path, tree in sources().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
         and re.fullmatch(r"ultralytics(\.\w+)+", node.value)
@@ -139,10 +145,10 @@ def test_cupy_comes_only_with_its_extra_one_for_each_cuda():
 
 
 def test_cupy_is_imported_in_a_function_of_one_file_and_not_at_all_on_a_processor(monkeypatch):
-    found = [(path, node) for path, tree in SOURCES.items() for node in imports(tree, "cupy")]
+    found = [(path, node) for path, tree in sources().items() for node in imports(tree, "cupy")]
     assert found
     assert {path.name for path, _ in found} == {"cupy_kernel.py"}
-    tops = {id(node) for path, _ in found for node in SOURCES[path].body}
+    tops = {id(node) for path, _ in found for node in sources()[path].body}
     assert not [node for _, node in found if id(node) in tops]
     asked = []
 
@@ -262,7 +268,7 @@ def test_secrets_are_compared_in_constant_time_and_other_sites_may_read_nothing(
 def test_no_pickle_is_read_but_by_a_restricted_reader():
     """torch.load with weights_only; ultralytics' own with safe_only; nothing of pickle's, numpy's or joblib's."""
     readers = []
-    for path, tree in SOURCES.items():
+    for path, tree in sources().items():
         for name, call in calls(tree):
             options = {word.arg: ast.unparse(word.value) for word in call.keywords}
             last = name.split(".")[-1]

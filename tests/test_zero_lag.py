@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.signal import butter, sosfiltfilt
 
 from tfpose_rt.errors import UsageError
 from tfpose_rt.records import Poses, Result
@@ -44,6 +43,8 @@ def alone(values: np.ndarray, cutoff: float = 6.0) -> np.ndarray:
 
 def test_alike_frames_pass_as_through_a_zero_lag_butterworth_filter() -> None:
     """SciPy's filter, of second order, both ways, its cut-off corrected for two passes as Winter says."""
+    from scipy.signal import butter, sosfiltfilt  # which takes longer than the test
+
     rng = np.random.default_rng(0)
     t = np.arange(300) / RATE
     values = 300 + 50 * np.sin(2 * np.pi * 0.8 * t) + 10 * np.sin(2 * np.pi * 2.5 * t) + rng.normal(0, 2, 300)
