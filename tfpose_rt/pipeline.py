@@ -224,7 +224,9 @@ class Stream:
     def _sit_out(self) -> float:
         """Wait while paused, throwing the frames of a live source away; s during which they were lost."""
         began, lost = time.perf_counter(), False
-        while self._paused.is_set() and not self._results.closed and not self._frames.closed:
+        while self._paused.is_set() and not self._results.closed:
+            if self._frames.closed and (self.source.live or not len(self._frames)):
+                break  # at its end; frames of a file that were read ahead are still to come
             time.sleep(0.02)
             if self.source.live:
                 lost = self._frames.drain() > 0 or lost

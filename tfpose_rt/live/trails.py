@@ -21,9 +21,12 @@ class Trails:
     def __init__(self, seconds: float = 1.0, thr: float = 0.3) -> None:
         self.seconds, self.thr = seconds, thr
         self._paths: dict[int, deque[tuple[float, Float]]] = {}
+        self._size = (0, 0)
 
     def add(self, poses: Poses) -> None:
-        """Take note of one frame."""
+        """Take note of one frame; one of another size has other pixels, and everything before is forgotten."""
+        if poses.size != self._size:
+            self._paths, self._size = {}, poses.size
         points = poses.xy if poses.xy_smooth is None else poses.xy_smooth
         for row, number in enumerate([] if poses.ids is None else poses.ids.tolist()):
             shown = visible(points[row], None if poses.scores is None else poses.scores[row], self.thr, poses.size)
