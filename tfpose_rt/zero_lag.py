@@ -90,7 +90,7 @@ class ZeroLag:
     def _note(self, poses: Poses) -> None:
         for row, number in enumerate(_ids(poses)):
             runs = self._runs.setdefault(number, [])
-            if not runs or _breaks(runs[-1], runs[-1].t[-1], poses):
+            if not runs or _breaks(runs[-1], poses):
                 runs.append(_Run(poses.size))
             runs[-1].t.append(poses.pts)
             runs[-1].xy.append(poses.xy[row].astype(np.float64))
@@ -139,9 +139,9 @@ def low_pass(t: Array, xy: Array, errors: Array, cutoff: float) -> Array:
     return out
 
 
-def _breaks(run: _Run, last: float, poses: Poses) -> bool:
+def _breaks(run: _Run, poses: Poses) -> bool:
     """Whether somebody starts afresh: unseen for long, other pixels, or a clock that did not go on."""
-    return not 0 < poses.pts - last <= BREAK or run.size != poses.size
+    return not 0 < poses.pts - run.t[-1] <= BREAK or run.size != poses.size
 
 
 def _ids(poses: Poses) -> list[int]:
