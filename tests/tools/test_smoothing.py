@@ -74,6 +74,28 @@ def test_a_recording_holds_both(takes, monkeypatch, capsys):
     np.testing.assert_allclose(found, expected(2)[:, 13], atol=0.011)
 
 
+@pytest.mark.parametrize("word", ["zero-lag", "one-euro"])
+@pytest.mark.parametrize("source", ["k.jsonl", "k.csv", "k.parquet"])
+def test_a_complete_recording_stays_complete(takes, source, word, monkeypatch, capsys):
+    if source != takes.name:
+        assert run_program(monkeypatch, capsys, "convert", "k.jsonl", "-o", source, "-q")[0] == 0
+    asked = ("convert", source, "--smooth", word, "--strict", "-o", "s.jsonl")
+    code, _, err = run_program(monkeypatch, capsys, *asked)
+    assert code == 0, err
+    assert "cut short" not in err
+    last = json.loads(takes.with_name("s.jsonl").read_text().splitlines()[-1])
+    assert (last["complete"], last["ended"], last["frames"]) == (True, "eof", FRAMES)
+
+
+@pytest.mark.parametrize("word", ["zero-lag", "one-euro"])
+def test_a_recording_cut_short_is_told(takes, word, monkeypatch, capsys):
+    lines = takes.read_text().splitlines(keepends=True)
+    takes.write_text("".join(lines[:-1]))
+    code, _, err = run_program(monkeypatch, capsys, "convert", "k.jsonl", "--smooth", word, "-o", "s.csv")
+    assert code == 0
+    assert "k.jsonl was cut short" in err
+
+
 def test_the_streaming_filter_is_the_one_of_a_run(takes):
     smoother = Smoother.parse("one-euro:0.5,0.02")
     source = open_smoothed(takes, "one-euro:0.5,0.02")

@@ -45,7 +45,9 @@ def open_smoothed(path: Path, text: str = "") -> Source:
     found = _filter(text)
     if isinstance(found, ZeroLag):
         found.learn(source.results)
+        ended = source.summary  # of what was learnt: the second reading stops before the end, which may have moved
         source = open_poses(path)
+        source.summary = ended
         about: dict[str, Any] = {"name": "zero-lag", "cutoff_hz": found.cutoff}
         source.results = found.apply(source.results)
     else:
