@@ -73,6 +73,7 @@ def convert(
     from tfpose_rt.tools.batch import worst
     from tfpose_rt.tools.conversions import check, convert_all, plan_conversion, recordings_of
     from tfpose_rt.tools.outputs import folders
+    from tfpose_rt.tools.reading import kind_of
     from tfpose_rt.tools.recordings import convert_files
 
     show_log(0, quiet)
@@ -93,6 +94,8 @@ def convert(
     )  # fmt: skip
     who, files = _numbers(ids), recordings_of(recordings)
     several = len(files) > 1 or files != [Path(name) for name in recordings]  # a folder of one, too
+    if not several:
+        kind_of(files[0])  # what is no recording is told before what stands in its way
     todo = plan_conversion(files, out, format.split(","), shared=several)
     with folders(todo.jobs):
         if not several:

@@ -129,6 +129,7 @@ def process(
     saved = dataclasses.replace(style, mirror=False)  # only the window is a mirror
     how = dataclasses.replace(how, style=saved)
     checked(run.source)
+    _refuse_recordings(sources)
     todo = plan(expand(sources), out, formats, save_video, save_images)
     check_words(todo, how.sink)
     if how.sink.field == "smooth" and run.smooth == "off":
@@ -166,6 +167,18 @@ def _run(
     from tfpose_rt.tools.batch import run_batch
 
     return run_batch(todo, watch.estimator(run), run, how, watch)
+
+
+def _refuse_recordings(sources: Sequence[str]) -> None:
+    """Refuse recordings that are named where videos are meant. Raises UsageError."""
+    from tfpose_rt.errors import UsageError
+    from tfpose_rt.io.sinks import SINKS
+    from tfpose_rt.shell import quoted
+
+    for path in map(Path, sources):
+        if SINKS.get(path.suffix.lower()) in ("jsonl", "csv", "parquet") and path.is_file():
+            why = "poses are found in videos and images here"
+            raise UsageError(f"{path.name} is data", why=why, fix=f"tfpose-rt convert {quoted(path)}")
 
 
 def _tell_unsmoothed(todo: Sequence[Job], run: RunConfig, how: How) -> None:

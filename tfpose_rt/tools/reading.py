@@ -58,6 +58,9 @@ def open_poses(path: Path) -> Source:
         return source
     header, results, summary = (read_csv if kind == ".csv" else read_parquet)(path)
     if header is None:
+        if kind == ".csv" and _is_derived(path):
+            why = "angles, summaries and the numbers of figures are not read back"
+            raise UsageError(f"{path.name} is no recording", why=why, fix="the recording that it was made from")
         raise InputError(f"{path.name} comes without its header", why="its .meta.json is gone", fix="copy it too")
     return Source(header, results, summary)
 
@@ -87,6 +90,17 @@ def kind_of(path: Path) -> str:
     if kind not in READ:
         raise UsageError(f"{path.name} is not a recording", why="its name is none of theirs", fix=fix)
     return kind
+
+
+def _is_derived(path: Path) -> bool:
+    """Whether a CSV file without a header of its own is one that `convert` or `plot` made to be looked at alone."""
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
+            columns = file.readline().strip().split(",")
+    except OSError:
+        return False
+    angles = columns[:2] == ["frame", "pts_s"] and "det_score" not in columns and "keypoint" not in columns
+    return angles or columns[:2] == ["recording", "id"]
 
 
 def _noting_summary(recording: Recording, source: Source) -> Iterator[Result]:
