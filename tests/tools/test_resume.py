@@ -143,7 +143,7 @@ def killed(source, out, formats, *, video, frames):
 
 
 @pytest.mark.parametrize(("frames", "formats", "video"), [
-    (100, ["jsonl", "csv"], False),
+    (150, ["jsonl", "csv"], False),
     pytest.param(2000, ["jsonl", "csv", "parquet", "coco", "openpose", "trc"], True, marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_kill_9_loses_at_most_the_last_second_and_all_files_go_on_together(tmp_path, frames, formats, video):

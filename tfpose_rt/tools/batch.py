@@ -159,6 +159,8 @@ def run_job(job: Job, estimator: Callable[[], Any], run: RunConfig, how: How, wa
     source = open_source(job.source, replace(run.source, skip_to=(last + 1) // CHUNK * CHUNK))
     try:
         model = estimator()
+        if earlier is not None:
+            unfinished.require_same(job, earlier, header_of_run(source.info, run, model, how.args))
         before = unfinished.Before(earlier, source.info)
         stream = Stream(source, model, run, replay=before.poses(), after=last)
     except BaseException:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tfpose_rt.errors import OutputError, TfposeError
+from tfpose_rt.config import RunConfig, SourceOptions
+from tfpose_rt.errors import OutputError, TfposeError, UsageError
 from tfpose_rt.io.jsonl import Recording
 from tfpose_rt.io.openpose import OpenPoseSink
 from tfpose_rt.io.parquet import read_parquet
@@ -26,6 +27,18 @@ from tfpose_rt.tools.reading import open_poses
 
 SPOOLED = ("jsonl", "parquet", "coco", "trc")  # formats whose .part is a recording
 Frames = list[tuple[int, float]]  # number and time, s
+MADE_BY = {  # what of a header tells which records a run makes, and what sets it
+    "model": "--weights",
+    "detector": "--detector, --conf, --iou or --det-every",
+    "tracker": "--track-buffer or --no-track",
+    "sides": "--sides",
+    "smooth": "--smooth",
+}
+TYPED = {  # what it does not tell, as it was typed, and what holds where nothing was
+    **{name: getattr(RunConfig(), name) for name in ("det_size", "max_people", "flip_test")},
+    **{name: getattr(SourceOptions(), name) for name in ("stride", "fps", "rotate")},
+    **dict.fromkeys(("start", "end", "frames", "roi")),
+}
 TAIL = 1 << 16  # bytes in which the last line of a recording begins
 AGAIN = 5.0  # s of the source that are done again rather than refused, where a file was cut off before its first frame
 
@@ -234,6 +247,29 @@ def _recorded(part: Path) -> Frames:
 
 def _tabled(part: Path) -> Frames:
     return [(r.frame, r.pts) for r in open_poses(part).results if r.poses is not None]
+
+
+def require_same(job: Job, earlier: Unfinished, header: Mapping[str, Any]) -> None:
+    """Refuse to go on with other settings: one file would hold the records of two runs, and say it was made by one.
+
+    Args:
+        job: what is to be done.
+        earlier: what is left of it.
+        header: the record that a new run would begin with.
+    Raises: UsageError: the run began with others. InputError: its header cannot be read.
+    """
+    before = open_poses(earlier.base).header
+    told, typed = before.get("args") or {}, header["args"]
+    differ = [flag for name, flag in MADE_BY.items() if before.get(name) != header[name]]
+    for name, usual in TYPED.items():
+        if (old := told.get(name, usual) or usual) != (new := typed.get(name, usual) or usual):
+            differ.append(f"--{name.replace('_', '-')} ({'none' if old is None else old}, now {new})")
+    old, new = (one["source"].get("sha256") for one in (before, header))
+    if old and new and old != new and told.get("hash") == typed.get("hash"):
+        differ.append("another file")
+    if differ:
+        why = f"the run began with other settings: {'; '.join(differ)}"
+        raise UsageError(f"cannot resume {job.name}", why=why, fix="the options it began with, or --overwrite")
 
 
 def _last_frame(job: Job, part: Path, path: Path, name: str) -> int | None:
