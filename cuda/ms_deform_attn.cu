@@ -9,7 +9,8 @@
 // Layout: value (B, S, M, D) with a free batch stride; offsets (B, Q, M, L, P, 2), logits (B, Q, M, L*P) dense inside
 // a query; ref (B|1, Q, L|1, RD) fp32; out (B, Q, M*D) dense. Strides in Params are bytes. S = sum of H*W.
 // Every coordinate, weight and sum is fp32, with one rounding to T at the store. Error against float64 (norm ratio):
-// 1e-6 in fp32, 5e-4 in fp16, 4e-3 in bf16, and 1e-6 for grad_value's fp32 scratch. NaN coordinates contribute 0.
+// 1e-6 in fp32 (maps of up to 32 px; more, where coordinates round more), 5e-4 in fp16, 4e-3 in bf16, and 1e-6 for
+// grad_value's fp32 scratch. NaN coordinates contribute 0.
 //
 // Launch: A, one block an SM, 1,024 threads (256 when there are few units), each block walking one contiguous run of
 // units in (crop, head, query) order so that its value rows stay in L1; B, 128 threads, one warp a group; backward as
