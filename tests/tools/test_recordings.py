@@ -49,7 +49,7 @@ def test_a_recording_becomes_every_format(tmp_path, name):
     source = recording(tmp_path / "clip.jsonl")
     before = source.read_bytes()
     out = tmp_path / f"out{ENDINGS[name]}"
-    assert convert(source, [(out, name)]) == [(out, 6)]
+    assert [(one.path, one.frames) for one in convert(source, [(out, name)])] == [(out, 6)]
     files = [tmp_path / f"out_px_person{who}.trc" for who in (1, 2)] if name == "trc" else [out]
     assert [file.exists() for file in files] == [True] * len(files)
     assert source.read_bytes() == before

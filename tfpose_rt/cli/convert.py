@@ -74,7 +74,7 @@ def convert(
     from tfpose_rt.tools.conversions import check, convert_all, plan_conversion, recordings_of
     from tfpose_rt.tools.outputs import folders
     from tfpose_rt.tools.reading import kind_of
-    from tfpose_rt.tools.recordings import convert_files
+    from tfpose_rt.tools.recordings import convert as run
 
     show_log(0, quiet)
     field = field or ("smooth" if smooth else "raw")
@@ -100,7 +100,7 @@ def convert(
     with folders(todo.jobs):
         if not several:
             data = todo.jobs[0].data
-            made = convert_files(files[0], data, options, ids=who, overwrite=overwrite, strict=strict, smooth=smooth)
+            made = run(files[0], data, options, ids=who, overwrite=overwrite, strict=strict, smooth=smooth)
             for path, count in (file for one in made for file in one.files):
                 say(f"wrote {path} ({plural(count, 'frame')})")
             return

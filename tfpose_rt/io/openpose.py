@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from tfpose_rt.errors import OutputError, UsageError
 from tfpose_rt.io.chosen import chosen, decimals
-from tfpose_rt.io.parts import PartFile, SinkOptions, unwritable
+from tfpose_rt.io.parts import PartFile, SinkOptions, folder_into_place, unwritable
 from tfpose_rt.io.record_json import SCORES
 from tfpose_rt.records import Poses, Result
 from tfpose_rt.skeleton import INDEX, NAMES
@@ -102,23 +102,15 @@ class OpenPoseSink:
 
     def close(self, summary: Mapping[str, Any]) -> None:
         """Give the folder its name; in one that exists, this source's pose files are replaced and others left alone."""
+        number = r"\d{12}_keypoints" if self._options.openpose_naming == "openpose" else r"\d{6}"
+        ours = re.compile(rf"{re.escape(self._stem)}_{number}\.json")
         try:
-            if not self.path.exists():
-                self._part.replace(self.path)
-                return
-            if not self._overwrite and any(self.path.iterdir()):
-                raise OutputError(f"{self.path.name} appeared while it was written", why="another program made it",
-                                  fix=f"the result is in {self._part.name}")  # fmt: skip
-            number = r"\d{12}_keypoints" if self._options.openpose_naming == "openpose" else r"\d{6}"
-            ours = re.compile(rf"{re.escape(self._stem)}_{number}\.json")
-            for file in self.path.iterdir():
+            for file in self.path.iterdir() if self._overwrite and self.path.exists() else ():
                 if ours.fullmatch(file.name):
                     file.unlink()
-            for file in self._part.iterdir():
-                file.replace(self.path / file.name)
-            self._part.rmdir()
         except OSError as error:
             raise unwritable(self.path, error) from error
+        folder_into_place(self._part, self.path, overwrite=self._overwrite)
 
     def abort(self) -> None:
         """Leave the `.part` folder."""

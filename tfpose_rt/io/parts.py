@@ -227,6 +227,25 @@ def into_place(part: Path, path: Path, *, overwrite: bool) -> None:
         raise unwritable(path, error) from error
 
 
+def folder_into_place(part: Path, path: Path, *, overwrite: bool) -> None:
+    """Rename a complete folder; into one that is there its files are moved, and files of other names stay.
+
+    Raises: OutputError: one that holds something is there and not to be replaced, or the system refuses.
+    """
+    try:
+        if not path.exists():
+            part.replace(path)
+            return
+        if not overwrite and any(path.iterdir()):
+            raise OutputError(f"{path.name} appeared while it was written", why="another program made it",
+                              fix=f"the result is in {part.name}")  # fmt: skip
+        for file in part.iterdir():
+            file.replace(path / file.name)
+        part.rmdir()
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
 def unwritable(path: Path, error: BaseException) -> OutputError:
     """The error for a file that the system would not write."""
     why = getattr(error, "strerror", None) or str(error)

@@ -7,10 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tfpose_rt.errors import OutputError, UsageError
+from tfpose_rt.errors import UsageError
 from tfpose_rt.files import write_whole
 from tfpose_rt.io.openpose import safe_name
-from tfpose_rt.io.parts import PartFile, SinkOptions, into_place, unwritable
+from tfpose_rt.io.parts import PartFile, SinkOptions, folder_into_place, into_place, unwritable
 from tfpose_rt.records import Image, Result, StreamInfo
 
 STILLS = (".jpg", ".jpeg", ".png", ".webp")  # what overlays are written as; a folder holds the first kind
@@ -77,18 +77,8 @@ class StillsSink:
         if not self.written:
             self.discard()
             return
-        if self._one or not self.path.exists():
-            into_place(self._part, self.path, overwrite=self._overwrite)
-            return
-        if not self._overwrite and any(self.path.iterdir()):
-            raise OutputError(f"{self.path.name} appeared while it was written", why="another program made it",
-                              fix=f"the result is in {self._part.name}")  # fmt: skip
-        try:
-            for file in self._part.iterdir():
-                file.replace(self.path / file.name)
-            self._part.rmdir()
-        except OSError as error:
-            raise unwritable(self.path, error) from error
+        place = into_place if self._one else folder_into_place
+        place(self._part, self.path, overwrite=self._overwrite)
 
     def abort(self) -> None:
         """Leave the `.part`."""

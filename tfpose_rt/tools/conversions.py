@@ -16,7 +16,7 @@ from tfpose_rt.tools.batch import Outcome
 from tfpose_rt.tools.derived import DERIVED, ENDINGS, SummaryTable
 from tfpose_rt.tools.outputs import DEFAULT_FOLDER, Job, plan
 from tfpose_rt.tools.reading import READ
-from tfpose_rt.tools.recordings import convert_files, read_from
+from tfpose_rt.tools.recordings import convert, read_from
 
 log = logging.getLogger(__name__)
 OWN = {"angles": ".csv", "summary": ".csv", "mot": ".mot"}  # the suffix of each derived format's files
@@ -163,7 +163,7 @@ def convert_all(
     outcomes = []
     for job, name in zip(todo.jobs, todo.names, strict=True):
         try:
-            made = convert_files(
+            made = convert(
                 Path(job.source), job.data, options, ids=ids, overwrite=overwrite, strict=strict, smooth=smooth,
                 name=name, also=[table.sink(name) for table in tables],
             )  # fmt: skip

@@ -42,20 +42,6 @@ def convert(
     ids: Sequence[int] = (),
     overwrite: bool = False,
     strict: bool = False,
-) -> list[tuple[Path, int]]:
-    """Write every output from one file of poses, as `convert_files` does, and return each with its frames."""
-    made = convert_files(path, outputs, options, ids=ids, overwrite=overwrite, strict=strict)
-    return [(one.path, one.frames) for one in made]
-
-
-def convert_files(
-    path: Path,
-    outputs: Sequence[tuple[Path, str]],
-    options: SinkOptions | None = None,
-    *,
-    ids: Sequence[int] = (),
-    overwrite: bool = False,
-    strict: bool = False,
     smooth: str = "",
     name: str = "",
     also: Sequence[Sink] = (),
