@@ -56,3 +56,12 @@ def test_points_and_angles_are_joined_as_the_tutorial_does(take, monkeypatch, ca
     assert (both["left_knee_error_px"] == points["left_knee_error"]).where(points["id"].notna(), True).all()
     assert (both["left_knee_error_deg"].notna() <= both["id"].notna()).all()
     assert both["left_knee_error_deg"].notna().sum() == angles["left_knee_error"].notna().sum() > 0
+
+
+@pytest.mark.parametrize(("file", "command"), [("k.jsonl", "plot"), ("a clip.mp4", "video")])
+def test_a_file_in_a_commands_place_is_told_the_command(take, monkeypatch, capsys, file, command):
+    (take.parent / file).touch()
+    code, _, err = run_program(monkeypatch, capsys, file)
+    assert code == 2
+    assert f"tfpose-rt {command} " in err
+    assert "is no command" in err

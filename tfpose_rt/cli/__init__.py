@@ -5,15 +5,17 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tfpose_rt.cli.defaults import forget, placed
 from tfpose_rt.cli.journal import open_journal
-from tfpose_rt.errors import OutputError, TfposeError
-from tfpose_rt.shell import show_all
+from tfpose_rt.errors import OutputError, TfposeError, UsageError
+from tfpose_rt.shell import quoted, show_all
 
 COMMANDS = {
     "demo": "demo",
@@ -81,6 +83,7 @@ def main() -> None:
         os.environ[GLOBAL[flag]] = "1"
     words = [word for word in own if word not in GLOBAL] + words[len(own) :]
     try:
+        _require_command(words)
         app(words, windows_expand_args=False)  # a quoted glob is one recording, and a $ in a URL is a $
     except BrokenPipeError:
         with suppress(OSError):  # whoever read stdout has gone; nothing may complain at interpreter exit
@@ -92,6 +95,14 @@ def main() -> None:
         sys.exit(_told(error))
     finally:
         open_journal(None)
+
+
+def _require_command(words: Sequence[str]) -> None:
+    """Raises: UsageError: a file stands where a command should."""
+    if words and words[0] not in (*COMMANDS, *GROUPS) and Path(words[0]).is_file():
+        command = "plot" if words[0].lower().endswith((".jsonl", ".csv", ".parquet")) else "video"
+        fix = f"tfpose-rt {command} {quoted(words[0])}"
+        raise UsageError(f"{words[0]} is no command", why="files come behind one", fix=fix)
 
 
 def _interrupted(error: BaseException | None) -> bool:
