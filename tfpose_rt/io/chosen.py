@@ -7,7 +7,7 @@ from dataclasses import replace
 from tfpose_rt.errors import UsageError
 from tfpose_rt.io.parts import SinkOptions
 from tfpose_rt.io.record_json import PIXELS, SHARES
-from tfpose_rt.records import Poses
+from tfpose_rt.records import Float, Poses
 
 
 def decimals(options: SinkOptions) -> int:
@@ -15,16 +15,26 @@ def decimals(options: SinkOptions) -> int:
     return SHARES if options.normalised else PIXELS
 
 
+def points_of(poses: Poses, field: str) -> Float:
+    """(N, K, 2) the raw points, or with "smooth" the smoothed ones.
+
+    Raises: UsageError: smoothed points asked for where none were made.
+    """
+    if field != "smooth" or not len(poses):
+        return poses.xy
+    if poses.xy_smooth is None:
+        fix = "--smooth zero-lag instead, or video --smooth one-euro"
+        raise UsageError("--field smooth", why="the recording holds no smoothed points", fix=fix)
+    return poses.xy_smooth
+
+
 def chosen(poses: Poses, options: SinkOptions) -> Poses:
     """The poses as the options ask for them: `field` and `normalised`, which has no errors: px have no one unit.
 
     Raises: UsageError: smoothed points asked for where none were made.
     """
-    if options.field == "smooth" and len(poses):
-        if poses.xy_smooth is None:
-            fix = "--smooth zero-lag instead, or video --smooth one-euro"
-            raise UsageError("--field smooth", why="the recording holds no smoothed points", fix=fix)
-        poses = replace(poses, xy=poses.xy_smooth)
+    if options.field == "smooth":
+        poses = replace(poses, xy=points_of(poses, options.field))
     if options.normalised:
         if not all(poses.size):
             raise UsageError("--normalised", why="the size of the picture is not known", fix="convert from the JSONL")

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tfpose_rt.errors import InputError, UsageError
+from tfpose_rt.io.chosen import points_of
 from tfpose_rt.records import Gap, Poses, Result
 from tfpose_rt.skeleton import INDEX, NAMES
 from tfpose_rt.tools.reading import tell_cut_short
@@ -160,10 +161,7 @@ def _people(rows: Sequence[Poses | None], field: str) -> tuple[dict[int, Person]
     for row, poses in enumerate(rows):
         if poses is None or not len(poses):
             continue
-        if field == "smooth" and poses.xy_smooth is None:
-            why = "the recording holds no smoothed points"
-            raise UsageError("--field smooth", why=why, fix="--smooth zero-lag instead, or video --smooth one-euro")
-        points = poses.xy_smooth if field == "smooth" and poses.xy_smooth is not None else poses.xy
+        points = points_of(poses, field)
         for i, number in enumerate([-1] if poses.ids is None else poses.ids.tolist()):
             if number not in found:
                 shape = (len(rows), len(NAMES))

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tfpose_rt.errors import UsageError
-from tfpose_rt.records import Poses, Result
+from tfpose_rt.io.chosen import points_of
+from tfpose_rt.records import Result
 from tfpose_rt.skeleton import NAMES
 from tfpose_rt.tools.motion import Array, Person, rows_of, times_of
 
@@ -51,7 +51,7 @@ class Spans:
     """
 
     def __init__(self, results: Iterable[Result], field: str = "raw") -> None:
-        self._smooth = field == "smooth"
+        self._field = field
         rows = list(rows_of(results))
         self._poses = [row.poses if isinstance(row, Result) else None for row in rows]
         self._pts = times_of(rows)
@@ -61,9 +61,7 @@ class Spans:
         for row, poses in enumerate(self._poses):
             if poses is None or not len(poses):
                 continue
-            if self._smooth and poses.xy_smooth is None:
-                why = "the recording holds no smoothed points"
-                raise UsageError("--field smooth", why=why, fix="video --smooth one-euro")
+            points_of(poses, field)  # refuses here, before any file is begun, what it would refuse later
             for i, who in enumerate([-1 - i for i in range(len(poses))] if poses.ids is None else poses.ids.tolist()):
                 self._places.setdefault(who, []).append((row, i))
 
@@ -82,12 +80,9 @@ class Spans:
         for row, i in places:
             poses, at = self._poses[row], row - first
             assert poses is not None
-            xy[at], seen[at] = self._points(poses)[i], True
+            xy[at], seen[at] = points_of(poses, self._field)[i], True
             scores[at] = 1.0 if poses.scores is None else poses.scores[i]
             errors[at] = np.nan if poses.errors is None else poses.errors[i]
             heights[at] = poses.boxes[i, 3] - poses.boxes[i, 1]
         rows = slice(first, last + 1)
         return Span(Person(who, xy, scores, errors, seen), heights, self._frames[rows], self._pts[rows], first)
-
-    def _points(self, poses: Poses) -> npt.NDArray[np.float32]:
-        return poses.xy if not self._smooth or poses.xy_smooth is None else poses.xy_smooth
