@@ -6,13 +6,13 @@ names hold no blank. `nColumns` counts the column of the time, too.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from tfpose_rt.io.parts import files_of_persons
 from tfpose_rt.io.record_json import SECONDS
 
 DEGREES = 2  # decimals
@@ -25,8 +25,7 @@ def person_path(path: Path, who: int) -> Path:
 
 def person_paths(path: Path) -> list[Path]:
     """The files of persons that are there, whoever they are."""
-    ours = re.compile(re.escape(path.stem) + r"_person\d+\.mot")
-    return sorted(file for file in path.parent.iterdir() if ours.fullmatch(file.name)) if path.parent.is_dir() else []
+    return files_of_persons(path.parent, path.stem, ".mot")
 
 
 def mot_lines(times: Sequence[float], columns: Mapping[str, npt.NDArray[np.float64]], note: str) -> Iterator[str]:

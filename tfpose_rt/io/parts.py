@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -244,6 +245,12 @@ def folder_into_place(part: Path, path: Path, *, overwrite: bool) -> None:
         part.rmdir()
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def files_of_persons(folder: Path, stem: str, suffix: str) -> list[Path]:
+    """The files `<stem>_person<ID><suffix>` that are there, whoever the persons are."""
+    ours = re.compile(rf"{re.escape(stem)}_person\d+{re.escape(suffix)}")
+    return sorted(file for file in folder.iterdir() if ours.fullmatch(file.name)) if folder.is_dir() else []
 
 
 def unwritable(path: Path, error: BaseException) -> OutputError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import numpy.typing as npt
 
 from tfpose_rt.errors import UsageError
 from tfpose_rt.io.chosen import chosen, decimals
-from tfpose_rt.io.parts import SinkOptions
+from tfpose_rt.io.parts import SinkOptions, files_of_persons
 from tfpose_rt.io.record_json import SECONDS
 from tfpose_rt.io.spool import Made, SpoolSink, new_name
 from tfpose_rt.records import Result
@@ -42,8 +41,7 @@ def person_path(path: Path, who: int) -> Path:
 
 def person_paths(path: Path) -> list[Path]:
     """The files of persons that are there, whoever they are."""
-    ours = re.compile(re.escape(_stem(path)) + r"_person\d+\.trc")
-    return sorted(file for file in path.parent.iterdir() if ours.fullmatch(file.name)) if path.parent.is_dir() else []
+    return files_of_persons(path.parent, _stem(path), ".trc")
 
 
 def _stem(path: Path) -> str:
