@@ -108,7 +108,7 @@ class ModelConfig(Config):
 
 MODELS: dict[str, ModelConfig] = {
     "n": ModelConfig(enlarge=1.1),  # larger people are worth more to small crops than room around them
-    "s": ModelConfig(name="s", trunk="yolo26s", channels=256, encoder_layers=2, decoder_layers=4),
+    "s": ModelConfig(name="s", trunk="yolo11n-pose+movenet", enlarge=1.1),
     "m": ModelConfig(name="m", trunk="resnet50", channels=256, encoder_layers=4, decoder_layers=6),
     "l": ModelConfig(
         name="l", trunk="resnet50", channels=256, encoder_layers=6, decoder_layers=6, size=(288, 384)
@@ -258,6 +258,7 @@ class TrainConfig(Config):
     lr: float = 5e-4  # of the transformer; the trunk gets lr * trunk_lr
     trunk_lr: float = 0.3
     freeze: int = 0  # the first so many modules of a YOLO trunk stay as they are
+    frozen: tuple[str, ...] = ()  # parts of a joined trunk that stay as they are
     weight_decay: float = 1e-4
     clip: float = 5.0  # of the gradient's norm
     warmup: int = 200  # steps

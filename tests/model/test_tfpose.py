@@ -166,5 +166,5 @@ def test_weights_of_another_shape_are_refused(tmp_path):
 
 def test_the_four_models_are_what_the_documents_say():
     assert {name: (c.encoder_layers, c.decoder_layers, c.size) for name, c in MODELS.items()} == {
-        "n": (0, 3, (192, 256)), "s": (2, 4, (192, 256)), "m": (4, 6, (192, 256)), "l": (6, 6, (288, 384)),
+        "n": (0, 3, (192, 256)), "s": (0, 3, (192, 256)), "m": (4, 6, (192, 256)), "l": (6, 6, (288, 384)),
     }  # fmt: skip

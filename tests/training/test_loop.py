@@ -176,7 +176,7 @@ def test_weights_that_do_not_fit_are_refused(samples, tmp_path):
 
     save_file({"something": torch.zeros(3)}, tmp_path / "other.safetensors")
     with pytest.raises(WeightsError, match="fits"):
-        train(samples, SMALL, tmp_path, init=tmp_path / "other.safetensors", device=torch.device("cpu"))
+        train(samples, SMALL, tmp_path, init=[tmp_path / "other.safetensors"], device=torch.device("cpu"))
 
 
 def test_the_schedule():
@@ -191,7 +191,7 @@ def test_a_recipe_from_words_and_flags(tmp_path):
     (tmp_path / "r.toml").write_text('lr = 0.001\nloss = "laplace"\n[model]\nq2q = false\n')
     config = build_config("s", tmp_path / "r.toml", ["loss=l1", "decoder_layers=2"], {"lr": 0.002})
     assert (config.lr, config.loss, config.model.q2q, config.model.decoder_layers) == (0.002, "l1", False, 2)
-    assert config.model.trunk == "yolo26s"
+    assert config.model.trunk == "yolo11n-pose+movenet"
 
 
 @pytest.mark.parametrize("word", ["losss=l1", "loss=huber", "channels=100"])

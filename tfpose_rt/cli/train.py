@@ -30,7 +30,10 @@ def train(
     model: Annotated[str, _option(MODEL, "--model", help="n, s, m or l.")] = "n",
     set_: Annotated[list[str], _option(MODEL, "--set", help="A setting of model or recipe, KEY=VALUE (TOML).")] = [],
     config: Annotated[Path | None, _option(MODEL, "--config", help="TOML file of the recipe.", dir_okay=False)] = None,
-    init: Annotated[Path | None, _option(MODEL, "--init", help="Weights to start from: TFPose, or a trunk.")] = None,
+    init: Annotated[
+        list[Path],
+        _option(MODEL, "--init", help="Weights to start from: TFPose, or a trunk; several, one over another."),
+    ] = [],
     teacher: Annotated[
         str | None, _option(INPUT, "--teacher", help="Name or file of a TFPose that labels what nobody has labelled.")
     ] = None,
@@ -68,7 +71,7 @@ def train(
 
 
 def run(
-    data: Path, ann: Path | None, recipe: TrainConfig, folder: Path, *, init: Path | None, resume: bool, device: str,
+    data: Path, ann: Path | None, recipe: TrainConfig, folder: Path, *, init: Sequence[Path], resume: bool, device: str,
     teacher: str | None, share: float,
 ) -> None:  # fmt: skip
     """Train, and show how it goes; raises typer.Exit where a signal ended it."""

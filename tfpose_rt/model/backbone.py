@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tfpose_rt.errors import UsageError
+from tfpose_rt.model.movenet_trunk import MoveNetTrunk
 from tfpose_rt.model.yolo_trunk import YoloTrunk
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -96,26 +97,53 @@ def _yolo(width: int, generation: int, pose: int = 0) -> Callable[[Sequence[int]
     return build
 
 
+def _movenet(strides: Sequence[int]) -> nn.Module:
+    if tuple(strides) != MoveNetTrunk.strides:
+        raise UsageError(f"strides = {tuple(strides)}", why="MoveNet's trunk has levels 8, 16, 32", fix="8, 16, 32")
+    return MoveNetTrunk()
+
+
+class JoinedTrunk(nn.Module):
+    """Several trunks side by side: a level is theirs at that stride, one after another along the channels.
+
+    Args:
+        parts: by name; all with the same strides.
+    """
+
+    def __init__(self, parts: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleDict(parts)
+        levels = zip(*(part.channels for part in parts.values()), strict=True)
+        self.channels = tuple(sum(widths) for widths in levels)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) RGB in [0, 1] -> one map a stride, finest first."""
+        return [torch.cat(maps, 1) for maps in zip(*(part(x) for part in self.parts.values()), strict=True)]
+
+
 # A newcomer is one line here: a function of the strides that gives a module with `strides` and `channels`.
 BACKBONES: dict[str, Callable[[Sequence[int]], nn.Module]] = {
     "resnet18": lambda strides: _resnet("resnet18", strides),
     "resnet50": lambda strides: _resnet("resnet50", strides),
     "mobilenet_v2": _mobilenet,
     "yolo11n-pose": _yolo(1, 11, pose=51),
+    "movenet": _movenet,
     "yolo26n": _yolo(1, 26),
     "yolo26s": _yolo(2, 26),
 }
 
 
 def build_backbone(name: str, strides: Sequence[int]) -> nn.Module:
-    """The trunk called `name` with levels at `strides` (ascending).
+    """The trunk called `name` with levels at `strides` (ascending); "a+b" is a and b side by side.
 
     Raises: UsageError: no such trunk, or it has no level at one of the strides.
     """
-    if name not in BACKBONES:
-        raise UsageError(f"trunk = {name!r}", why="no such trunk", fix=", ".join(BACKBONES))
+    names = name.split("+")
+    if not set(names) <= set(BACKBONES) or len(set(names)) < len(names):
+        raise UsageError(f"trunk = {name!r}", why="no such trunk", fix=f"{', '.join(BACKBONES)}, or two joined by +")
     if not set(strides) <= {4, 8, 16, 32} or list(strides) != sorted(set(strides)):
         raise UsageError(
             f"strides = {tuple(strides)}", why="levels are ascending, out of 4, 8, 16, 32", fix="8, 16, 32"
         )
-    return BACKBONES[name](strides)
+    parts = {part: BACKBONES[part](strides) for part in names}
+    return JoinedTrunk(parts) if len(parts) > 1 else parts[name]

@@ -58,7 +58,7 @@ def run_one(data: Path, config: TrainConfig, folder: Path, init: Path | None) ->
         return
     if folder.exists():
         shutil.rmtree(folder)  # cut off before its only validation: nothing in it is of use
-    train(load(data), config, folder, init=init)
+    train(load(data), config, folder, init=[init] if init else [])
     (folder / "state.safetensors").unlink(missing_ok=True)
 
 

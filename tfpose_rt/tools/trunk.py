@@ -1,7 +1,7 @@
 """A trunk as safetensors: what `train --init` starts from, readable without ultralytics and without pickle.
 
-`python -m tfpose_rt.tools.trunk CHECKPOINT trunk.safetensors`, where CHECKPOINT is a YOLO11 or YOLO26 .pt, or
-torchvision's .pth of a ResNet or of MobileNetV2.
+`python -m tfpose_rt.tools.trunk CHECKPOINT trunk.safetensors`, where CHECKPOINT is a YOLO11 or YOLO26 .pt,
+torchvision's .pth of a ResNet or of MobileNetV2, or the .json of MoveNet Thunder as a TensorFlow.js graph model.
 """
 
 from __future__ import annotations
@@ -16,28 +16,40 @@ import torch
 from tfpose_rt import assets, yolo
 from tfpose_rt.errors import WeightsError
 from tfpose_rt.model.backbone import from_torchvision
+from tfpose_rt.model.movenet_trunk import from_graph
 from tfpose_rt.model.weights import write
 from tfpose_rt.model.yolo_trunk import from_checkpoint
 from tfpose_rt.tools.entry import exits
+from tfpose_rt.tools.tfjs import read_constants
 
 
 def convert(checkpoint: Path, out: Path) -> int:
     """Write the trunk, a YOLO's batch norms folded; the number of tensors written.
 
     Args:
-        checkpoint: a .pt of YOLO11 or YOLO26, or torchvision's .pth, read without running what it holds.
+        checkpoint: a .pt of YOLO11 or YOLO26, torchvision's .pth, or MoveNet Thunder's .json; read without running
+            what it holds.
         out: .safetensors to write, whole or not at all.
     Raises: WeightsError: not such a checkpoint.
     """
-    tensors = from_torchvision(plain_state(checkpoint))
+    tensors = movenet(checkpoint) if checkpoint.suffix == ".json" else from_torchvision(plain_state(checkpoint))
     if not tensors:
         state = yolo.read_pt(checkpoint).state
         if "model.0.bn.weight" not in state:
-            fix = "a YOLO11 or YOLO26 .pt, or torchvision's ResNet or MobileNetV2"
+            fix = "a YOLO11 or YOLO26 .pt, torchvision's ResNet or MobileNetV2, or MoveNet Thunder's .json"
             raise WeightsError(f"{checkpoint.name} has no trunk of ours", why="its layers have other names", fix=fix)
         tensors = from_checkpoint(state)
     write(out, tensors, {"trunk": checkpoint.stem, "origin_sha256": assets.sha256(checkpoint)})
     return len(tensors)
+
+
+def movenet(graph: Path) -> dict[str, torch.Tensor]:
+    """MoveNet Thunder's trunk. Raises: WeightsError: another network, or no TensorFlow.js graph model."""
+    try:
+        return from_graph(read_constants(graph))
+    except (KeyError, ValueError) as error:
+        why = f"no {error.args[0]}" if isinstance(error, KeyError) else str(error)
+        raise WeightsError(f"{graph.name} is not MoveNet Thunder", why=why, fix="movenet-thunder.json") from error
 
 
 def plain_state(checkpoint: Path) -> dict[str, torch.Tensor]:

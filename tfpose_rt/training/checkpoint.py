@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,26 +12,32 @@ from torch import Tensor, nn
 
 from tfpose_rt.config import ModelConfig
 from tfpose_rt.errors import WeightsError
+from tfpose_rt.model.backbone import JoinedTrunk
 from tfpose_rt.model.tfpose import TFPose
 from tfpose_rt.model.weights import read
 
+PROJECTION = re.compile(r"project\.\d+\.0\.weight")
 START = "start.linear.weight"  # (K * 4, tokens * 16): the one tensor whose shape hangs on the crop's size
 
 
 def start_from(model: TFPose, path: Path) -> tuple[int, int]:
     """Load what fits by name and shape: a whole TFPose, or a trunk alone; (tensors loaded, tensors of the model).
 
-    A TFPose for crops of another size keeps its start pose: the map from the coarsest level is resampled.
+    A TFPose for crops of another size keeps its start pose: the map from the coarsest level is resampled. One on the
+    first of two joined trunks starts the whole where it stood: what the second adds begins at nothing.
     """
     tensors, metadata = read(path)
     state = model.state_dict()
+    parts = model.trunk.parts if isinstance(model.trunk, JoinedTrunk) else ()
     if START in tensors and START in state and tensors[START].shape != state[START].shape:
         origin = ModelConfig.from_dict(metadata["config"])
         tensors[START] = resample_start(tensors[START].float(), origin.shapes[-2:], model.config.shapes[-2:])
+    for key in [key for key in tensors if parts and PROJECTION.fullmatch(key) and key in state]:
+        tensors[key] = widened(tensors[key].float(), state[key].shape[1])
     fitting = {
         name: value.float()
         for key, value in tensors.items()
-        for name in (key, f"trunk.{key}")
+        for name in (key, f"trunk.{key}", *(f"trunk.parts.{part}.{key.removeprefix('trunk.')}" for part in parts))
         if name in state and state[name].shape == value.shape
     }
     if not fitting:
@@ -41,6 +48,11 @@ def start_from(model: TFPose, path: Path) -> tuple[int, int]:
         )
     model.load_state_dict(fitting, strict=False)
     return len(fitting), len(state)
+
+
+def widened(weight: Tensor, inputs: int) -> Tensor:
+    """A convolution's weight (C, c, 1, 1) for `inputs` channels in: those beyond the first c count for nothing."""
+    return F.pad(weight, (0, 0, 0, 0, 0, max(inputs - weight.shape[1], 0)))
 
 
 def resample_start(weight: Tensor, origin: Sequence[int], grid: Sequence[int]) -> Tensor:

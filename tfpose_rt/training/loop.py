@@ -10,7 +10,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -26,6 +26,7 @@ from tfpose_rt import interrupts
 from tfpose_rt.config import TrainConfig
 from tfpose_rt.device import settle
 from tfpose_rt.errors import DeviceError, InputError, OutputError, TfposeError, UsageError, line_of
+from tfpose_rt.model.backbone import JoinedTrunk
 from tfpose_rt.model.tfpose import TFPose
 from tfpose_rt.model.weights import save_model
 from tfpose_rt.model.yolo_trunk import YoloTrunk
@@ -49,6 +50,11 @@ def groups(objective: Objective, config: TrainConfig) -> list[dict[str, Any]]:
         raise UsageError(f"freeze = {config.freeze}", why="only a YOLO trunk has numbered modules", fix="freeze = 0")
     for parameter in trunk.model[: config.freeze].parameters() if config.freeze else ():  # type: ignore[index,union-attr]
         parameter.requires_grad_(False)
+    for part in config.frozen:
+        if not isinstance(trunk, JoinedTrunk) or part not in trunk.parts:
+            known = ", ".join(trunk.parts) if isinstance(trunk, JoinedTrunk) else "none, of a single trunk"
+            raise UsageError(f"frozen = {part!r}", why="no such part of the trunk", fix=known)
+        trunk.parts[part].requires_grad_(False)
     own = {id(p) for p in trunk.parameters()}
     split: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, p in objective.named_parameters():
@@ -87,7 +93,7 @@ def train(
     config: TrainConfig,
     folder: Path,
     *,
-    init: Path | None = None,
+    init: Sequence[Path] = (),
     resume: bool = False,
     device: torch.device | None = None,
     report: Callable[[Progress], None] = lambda _: None,
@@ -99,7 +105,7 @@ def train(
         config: the whole recipe.
         folder: gets run.json (recipe, kernel), log.csv, state.safetensors (to resume), last.safetensors and
             best.safetensors (EMA).
-        init: weights to start from: a whole TFPose or a trunk.
+        init: weights to start from, a whole TFPose or a trunk each; the later are laid over the earlier.
         resume: go on from folder/state.safetensors, at the very batch where it ended.
         device: where to train; a GPU if there is one, by default.
         report: called after every step and every validation.
@@ -115,8 +121,8 @@ def train(
     torch.manual_seed(config.seed)
     model = TFPose(config.model, mean_pose(kept, config))
     settle(model, device, torch.channels_last)
-    if init is not None:
-        start_from(model, init)
+    for weights in init:
+        start_from(model, weights)
     objective = Objective(model, config).to(device)
     optimizer = torch.optim.AdamW(groups(objective, config), betas=(0.9, 0.999), fused=True)
     run = Run(folder, config, objective, optimizer, Average(model, config.ema), Progress(), held, rank, world)
