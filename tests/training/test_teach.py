@@ -14,11 +14,13 @@ from torch import nn
 
 from tfpose_rt import assets, cli, skeleton
 from tfpose_rt.config import ModelConfig
-from tfpose_rt.errors import OutputError, UsageError, WeightsError
+from tfpose_rt.errors import InputError, OutputError, UsageError, WeightsError
 from tfpose_rt.model.tfpose import TFPose
 from tfpose_rt.model.weights import load_model, save_model
+from tfpose_rt.training import teach as teach_module
 from tfpose_rt.training.data import Sample, is_validation, load
-from tfpose_rt.training.teach import remember, teach
+from tfpose_rt.training.labels import keep, kept, remember
+from tfpose_rt.training.teach import teach
 from tfpose_rt.training.validate import answer
 
 NOSE, LEFT, RIGHT, HIP = (skeleton.INDEX[n] for n in ("nose", "left_shoulder", "right_shoulder", "left_hip"))
@@ -333,6 +335,21 @@ def test_a_beginning_without_a_run_leaves_no_teacher_behind(tmp_path):
     assert not (tmp_path / "teacher.json").exists()
 
 
+def test_kept_labels_come_back_to_the_same_people(tmp_path):
+    one = replace(person([(NOSE, NOSE_AT, 1.0)]), key="one")
+    two = replace(person([(LEFT, LEFT_AT, 0.3)], image=HELD), key="two")
+    keep(tmp_path, [two, one])
+    nobody = [replace(s, xy=np.zeros_like(s.xy), weight=np.zeros_like(s.weight)) for s in (one, two)]
+    back = kept(tmp_path, [*nobody, replace(nobody[0], key="three")])
+    assert [s.key for s in back] == ["two", "one"]
+    for got, wanted in zip(back, (two, one), strict=True):
+        assert np.array_equal(got.xy, wanted.xy)
+        assert np.array_equal(got.weight, wanted.weight)
+        assert got.image == wanted.image
+    with pytest.raises(InputError, match="1 of 2 people are gone"):
+        kept(tmp_path, nobody[:1])
+
+
 def call(monkeypatch, *words):
     monkeypatch.setattr(sys, "argv", ["tfpose-rt", *map(str, words)])
     monkeypatch.delenv("TFPOSE_DEBUG", raising=False)
@@ -364,6 +381,11 @@ def test_the_command(tmp_path, monkeypatch, capsys, tiny_trunk):
     assert said.count(line) == 1
     assert "2 people, size n on a tiny trunk" in said
     assert json.loads((tmp_path / "run" / "run.json").read_text())["people"] == 2
+    with np.load(tmp_path / "run" / "labels.npz") as stored:
+        assert stored["weight"].astype(bool).sum() == 34
+    monkeypatch.setattr(teach_module, "ask", None)  # a run that goes on reads what the teacher said
+    assert call(monkeypatch, *words, *run, "--resume", "--teacher", tmp_path / "t.safetensors") == 0
+    assert "asked about" not in capsys.readouterr().err
     again = ["--resume", "--teacher", tmp_path / "t.safetensors", "--teacher-share", 0.4]
     assert call(monkeypatch, *words, *run, *again) == UsageError.exit_code
     assert "share 0.5" in capsys.readouterr().err

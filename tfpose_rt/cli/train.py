@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from tfpose_rt.config import TrainConfig
+    from tfpose_rt.model.tfpose import TFPose
     from tfpose_rt.training.data import Sample
 
 STATE = "state.safetensors"  # what a run that can go on has saved
@@ -75,23 +76,24 @@ def run(
     teacher: str | None, share: float,
 ) -> None:  # fmt: skip
     """Train, and show how it goes; raises typer.Exit where a signal ended it."""
-    import os
-
     import torch
+    import torch.distributed as dist
 
     from tfpose_rt.cli.show import say
     from tfpose_rt.cli.watch import interruptible
     from tfpose_rt.device import choose_device
     from tfpose_rt.ops.choice import kernel_choice
     from tfpose_rt.training.data import load
+    from tfpose_rt.training.labels import remember
+    from tfpose_rt.training.loop import join, ranks
     from tfpose_rt.training.loop import train as work_through
-    from tfpose_rt.training.teach import remember
 
-    chosen = torch.device(choose_device(device)[0])
-    first = int(os.environ.get("RANK", "0")) == 0
+    rank, world = ranks()
+    first = rank == 0
     if first:
         remember(folder, teacher, share, resume=resume)
-    people = taught(data, ann, teacher, share, recipe, chosen) if teacher else load(data, ann)
+    chosen = join(torch.device(choose_device(device)[0]), rank, world)
+    people = taught(data, ann, teacher, share, recipe, folder, chosen) if teacher else load(data, ann)
     if first:
         what = f"size {recipe.model.name} on a {recipe.model.trunk} trunk"
         kernel = kernel_choice("auto", chosen, recipe.model)  # as the loop will choose
@@ -103,6 +105,8 @@ def run(
         except KeyboardInterrupt:
             say(f"stopped; go on with --resume --save-dir {folder}")
             raise typer.Exit(interruption.code or 130) from None
+    if dist.is_initialized():
+        dist.destroy_process_group()
     if first:
         best = f"best AP {last.best:.1f} on held-out crops" if (last.metrics or {}).get("AP") is not None else "done"
         say(f"{best}; wrote {folder / 'best.safetensors'}")
@@ -139,35 +143,46 @@ def require_run(folder: Path | None) -> None:
 
 
 def taught(
-    data: Path, ann: Path | None, teacher: str, share: float, recipe: TrainConfig, device: torch.device
+    data: Path, ann: Path | None, teacher: str, share: float, recipe: TrainConfig, folder: Path, device: torch.device
 ) -> list[Sample]:
-    """The people of the set with a teacher's labels; the first process says how many there are."""
-    import os
+    """The people of the set with a teacher's labels, kept in the run's folder: asked for once.
 
-    import torch
+    The first process asks; the others, and a run that goes on, read what it was told.
+    """
+    import torch.distributed as dist
 
     from tfpose_rt import assets
-    from tfpose_rt.cli.show import progress_bar, say
     from tfpose_rt.model.weights import load_model
-    from tfpose_rt.ops.choice import select_kernel
     from tfpose_rt.training.data import load
+    from tfpose_rt.training.labels import LABELS, keep, kept
+    from tfpose_rt.training.loop import ranks
+
+    path = assets.resolve(teacher)
+    model = load_model(path)[0]
+    people = load(data, ann, unlabelled=model.config.keypoints)
+    if ranks()[0] == 0 and not (folder / LABELS).is_file():
+        keep(folder, ask(model.to(device), path.stem, people, share, recipe, device))
+    if dist.is_initialized():
+        dist.barrier()
+    return kept(folder, people)
+
+
+def ask(
+    model: TFPose, name: str, people: list[Sample], share: float, recipe: TrainConfig, device: torch.device
+) -> list[Sample]:
+    """The people with the teacher's labels, and a line that says how many those are."""
+    from tfpose_rt.cli.show import progress_bar, say
+    from tfpose_rt.ops.choice import select_kernel
     from tfpose_rt.training.teach import teach
 
-    first = int(os.environ.get("RANK", "0")) == 0
-    if device.type == "cuda" and "LOCAL_RANK" in os.environ:  # under torchrun every process has a GPU of its own
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-    path = assets.resolve(teacher)
-    model = load_model(path)[0].to(device)
     select_kernel("auto", device, model.config)  # the teacher's sizes may be others than those of the model to train
-    people = load(data, ann, unlabelled=model.config.keypoints)
-    with progress_bar(first) as bar:
+    with progress_bar(True) as bar:
         task = bar.add_task("teacher", total=None, rate="")
         people, change = teach(
             people, model, share=share, hold_out=recipe.hold_out, sources=recipe.sources,
             report=lambda done, total: bar.update(task, completed=done, total=total),
         )  # fmt: skip
-    if first:
-        say(f"teacher {path.stem} {change}")
+    say(f"teacher {name} {change}")
     return people
 
 

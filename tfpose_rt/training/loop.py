@@ -112,7 +112,7 @@ def train(
     Raises: InputError: no people left to train on. TfposeError: the loss is not a number any more. DeviceError: the
         GPU's memory is full.
     """
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    rank, world = ranks()
     require_pycocotools()
     alone = world == 1 or dist.is_initialized()
     device = join(device, rank, world)
@@ -149,6 +149,11 @@ def train(
         for name in ("last", "best"):
             calibrate_file(folder / f"{name}.safetensors", held, "held-out photographs of the training set")
     return run.progress
+
+
+def ranks() -> tuple[int, int]:
+    """This process's number, and how many there are, as torchrun says; 0 and 1 without it."""
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
 def join(device: torch.device | None, rank: int, world: int) -> torch.device:

@@ -1,22 +1,19 @@
 """A teacher's answers as labels: joints nobody labelled, a mean with what another model labelled, or doubt about it.
 
-teach() is a pure step on the samples before training: the same samples and teacher give the same labels, which is what
-makes a resumed run equal one left alone. Held-out people are neither asked about nor changed.
+teach() is a pure step on the samples before training. Held-out people are neither asked about nor changed.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from tfpose_rt import assets, skeleton
-from tfpose_rt.errors import OutputError, UsageError, WeightsError
+from tfpose_rt import skeleton
+from tfpose_rt.errors import WeightsError
 from tfpose_rt.model.tfpose import TFPose
 from tfpose_rt.training.data import Sample, is_validation
 from tfpose_rt.training.validate import answer
@@ -175,32 +172,3 @@ def relabel(
     place = np.where(shared[:, None], (xy + sample.xy) / 2, place)
     after = replace(sample, xy=place.astype(np.float32), weight=weight.astype(np.float32))
     return after, int(new.sum()), int(doubted.sum())
-
-
-def remember(folder: Path, teacher: str | None, share: float, *, resume: bool) -> None:
-    """Hold a run to the labels it began with: teacher.json is written beside a new run, compared when it goes on.
-
-    Args:
-        folder: the run's; made where a teacher is named.
-        teacher: name or file of the teacher's weights; None without one.
-        share: as for `teach`.
-        resume: the run goes on.
-    Raises: UsageError: the run began with another teacher or share. OutputError: a new run would replace one.
-    WeightsError: there is no such teacher.
-    """
-    note = folder / "teacher.json"
-    labels = None if teacher is None else {"share": share, "sha256": assets.sha256(assets.resolve(teacher))}
-    if resume:
-        before = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else None
-        name = before.pop("name") if before else None  # a file may be called otherwise by now
-        if before != labels:
-            began = f"teacher {name} ({before['sha256']:.12}), share {before['share']}" if before else "no teacher"
-            fix = f"--teacher {name} --teacher-share {before['share']}" if before else "without --teacher"
-            raise UsageError("--resume with other labels", why=f"this run began with {began}", fix=fix)
-    elif (folder / "run.json").exists():
-        raise OutputError(f"{folder} holds a run", why="runs are never replaced", fix="--resume, or another --save-dir")
-    elif labels is None:
-        note.unlink(missing_ok=True)
-    else:
-        folder.mkdir(parents=True, exist_ok=True)
-        note.write_text(json.dumps({"name": teacher, **labels}, indent=1), encoding="utf-8")
