@@ -85,8 +85,8 @@ def run(
     from tfpose_rt.ops.choice import kernel_choice
     from tfpose_rt.training.data import load
     from tfpose_rt.training.labels import remember
-    from tfpose_rt.training.loop import join, ranks
     from tfpose_rt.training.loop import train as work_through
+    from tfpose_rt.training.processes import join, ranks
 
     rank, world = ranks()
     first = rank == 0
@@ -155,7 +155,7 @@ def taught(
     from tfpose_rt.model.weights import load_model
     from tfpose_rt.training.data import load
     from tfpose_rt.training.labels import LABELS, keep, kept
-    from tfpose_rt.training.loop import ranks
+    from tfpose_rt.training.processes import ranks
 
     path = assets.resolve(teacher)
     model = load_model(path)[0]

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import inspect
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -37,10 +34,9 @@ from tfpose_rt.training.data import Sample, is_validation
 from tfpose_rt.training.evaluate import require_pycocotools
 from tfpose_rt.training.loader import Batch, Loader, weigh
 from tfpose_rt.training.objective import Objective
+from tfpose_rt.training.processes import agree, join, ranks, side_by_side
 from tfpose_rt.training.state import Progress, restore, save_state
 from tfpose_rt.training.validate import validate
-
-WAIT = timedelta(hours=2)  # that processes wait for the one that validates
 
 
 def groups(objective: Objective, config: TrainConfig) -> list[dict[str, Any]]:
@@ -151,32 +147,6 @@ def train(
     return run.progress
 
 
-def ranks() -> tuple[int, int]:
-    """This process's number, and how many there are, as torchrun says; 0 and 1 without it."""
-    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-
-
-def join(device: torch.device | None, rank: int, world: int) -> torch.device:
-    """The device of this process, which joins the others where there are any.
-
-    Raises: DeviceError: on mps, or where there are fewer GPUs than processes.
-    """
-    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device.type == "cuda" and world > 1:
-        number, seen = int(os.environ.get("LOCAL_RANK", rank)), torch.cuda.device_count()
-        if number >= seen:
-            raise DeviceError(f"process {number} has no GPU", why=f"torch sees {seen}", fix=f"--nproc-per-node {seen}")
-        device = torch.device("cuda", number)
-        torch.cuda.set_device(device)
-    if device.type == "mps":
-        raise DeviceError("training on mps", why="the backward of grid sampling is missing there", fix="--device cpu")
-    if world > 1 and not dist.is_initialized():
-        gpu = device.type == "cuda"
-        # Without its GPU's name NCCL guesses it at the first barrier; a long validation is no reason to give up.
-        dist.init_process_group("nccl" if gpu else "gloo", timeout=WAIT, device_id=device if gpu else None)
-    return device
-
-
 def divide(samples: list[Sample], config: TrainConfig) -> tuple[list[Sample], list[Sample]]:
     """Whom to train on, and who is held out. Raises: InputError: nobody is left to train on."""
     held = [s for s in samples if is_validation(s.image)] if config.hold_out else []
@@ -258,38 +228,12 @@ def work(
                 dist.barrier()
 
 
-def side_by_side(objective: Objective) -> nn.Module:
-    """The objective with its gradients joined to the other processes'; buffers stay each process's own."""
-    kind: Any = nn.parallel.DistributedDataParallel
-    newer = "forward_sync_buffers" in inspect.signature(kind).parameters  # where the older name makes it warn
-    joined: nn.Module = kind(objective, **{"forward_sync_buffers" if newer else "broadcast_buffers": False})
-    return joined
-
-
 def set_rates(optimizer: torch.optim.Optimizer, config: TrainConfig, progress: Progress) -> float:
     """Set every group's learning rate for the coming step; the transformer's is returned."""
     lr = config.lr * schedule(config, progress.step, progress.done)
     for group in optimizer.param_groups:
         group["lr"] = lr * group["scale"]
     return lr
-
-
-def agree(
-    config: TrainConfig, progress: Progress, total: int, late: bool, world: int, device: torch.device
-) -> tuple[float, bool]:
-    """How much of the run is over, and whether to validate now.
-
-    Both hang on this process's clock, so the first process decides for all: with clocks of their own they would see
-    different learning rates, and one would wait for the others at a validation they do not know of.
-    """
-    done = progress.step / total
-    if config.minutes:
-        done = max(done, progress.seconds / (config.minutes * 60))
-    if world == 1:
-        return done, late
-    shared = torch.tensor([done, float(late)], dtype=torch.float64, device=device)
-    dist.broadcast(shared, 0)
-    return float(shared[0]), bool(shared[1])
 
 
 def checkpoint(run: Run, means: dict[str, float]) -> None:
