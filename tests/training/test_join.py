@@ -5,8 +5,7 @@ import torch
 import torch.distributed as dist
 
 from tfpose_rt.errors import DeviceError
-from tfpose_rt.training import processes
-from tfpose_rt.training.processes import join
+from tfpose_rt.training.processes import WAIT, join
 
 
 @pytest.fixture
@@ -26,7 +25,7 @@ def test_each_process_takes_the_gpu_of_its_number_on_its_machine(monkeypatch, be
     assert join(torch.device("cuda"), rank=3, world=4) == own
     assert begun == [
         own,
-        ("nccl", {"timeout": processes.WAIT, "device_id": own}),
+        ("nccl", {"timeout": WAIT, "device_id": own}),
     ]  # chosen before anything is made on it
 
 
@@ -40,6 +39,6 @@ def test_more_processes_than_gpus_are_said(monkeypatch, begun):
 
 def test_on_processors_no_gpu_is_named(begun):
     assert join(torch.device("cpu"), rank=1, world=2) == torch.device("cpu")
-    assert begun == [("gloo", {"timeout": processes.WAIT, "device_id": None})]
+    assert begun == [("gloo", {"timeout": WAIT, "device_id": None})]
     assert join(torch.device("cpu"), rank=0, world=1) == torch.device("cpu")
     assert len(begun) == 1
