@@ -38,7 +38,10 @@ if TYPE_CHECKING:
 Sources = Annotated[list[str], typer.Argument(help="Files, folders, quoted globs, @LIST, synthetic, - (MJPEG).")]
 Out = Annotated[list[Path], _option(OUTPUT, "--out", "-o", help="File, folder or -; the suffix picks the format.")]
 Format = Annotated[
-    str, _option(OUTPUT, "--format", "-f", help="jsonl, csv, parquet, openpose, coco, trc; comma between.")
+    str,
+    _option(
+        OUTPUT, "--format", "-f", help="jsonl, csv, parquet, openpose, coco, trc, angles, mot, summary; comma between."
+    ),
 ]
 SaveVideo = Annotated[Path | None, _option(OUTPUT, "--save-video", help="Overlay video, or a folder for several.")]
 SaveImages = Annotated[
@@ -113,13 +116,15 @@ def process(
     import dataclasses
 
     from tfpose_rt.cli.plan import show_plan
+    from tfpose_rt.cli.show import print_error, say
     from tfpose_rt.cli.watch import Watch, interruptible, show_outcomes
     from tfpose_rt.config import RunConfig
     from tfpose_rt.draw import DrawStyle
     from tfpose_rt.errors import UsageError
     from tfpose_rt.io.sources import checked, expand
-    from tfpose_rt.tools import batch
+    from tfpose_rt.tools import afterwards, batch
     from tfpose_rt.tools.outputs import check_words, folders, plan
+    from tfpose_rt.wording import plural
 
     if jobs < 1:
         raise UsageError(f"--jobs {jobs}", why="at least one file at once", fix="--jobs 2")
@@ -130,22 +135,32 @@ def process(
     how = dataclasses.replace(how, style=saved)
     checked(run.source)
     _refuse_recordings(sources)
-    todo = plan(expand(sources), out, formats, save_video, save_images)
+    written, derived = afterwards.split(formats, out)
+    todo = plan(expand(sources), out, written, save_video, save_images)
+    tables = afterwards.plan_tables(todo, derived, track=run.track)
     check_words(todo, how.sink)
     if how.sink.field == "smooth" and run.smooth == "off":
         raise UsageError("--field smooth", why="nothing is smoothed", fix="--smooth one-euro with it")
     if dry_run:
-        show_plan([(job.source, job.paths) for job in todo], run, overwrite=how.overwrite, resume=how.resume)
+        later = [job.paths for job in tables.jobs] or [[]] * len(todo)
+        outputs = [(job.source, [*job.paths, *more]) for job, more in zip(todo, later, strict=True)]
+        shared = {"tables": [str(path) for path in tables.tables]} if tables.tables else {}
+        show_plan(outputs, run, overwrite=how.overwrite, resume=how.resume, **shared)
         return []
     with folders(todo), interruptible() as interruption:
         batch.check(todo, how)
+        afterwards.check_tables(tables, how)
         _tell_unsmoothed(todo, run, how)
         with Watch(todo, progress=progress, quiet=quiet, display=display, style=style) as watch:
             try:
                 outcomes = _run(todo, run, how, watch, jobs=jobs, cluster=cluster)
             except KeyboardInterrupt:  # while the model loads, or told twice
                 raise typer.Exit(interruption.code or 130) from None
+        options = dataclasses.replace(how.sink, kpt_thr=run.kpt_thr, full_precision=run.full_precision)
+        outcomes, summaries = afterwards.make_tables(outcomes, tables, how, options, print_error)
     show_outcomes(outcomes, quiet=quiet)
+    for path, count in summaries:
+        say(f"wrote {path} ({plural(count, 'row')})")
     code = interruption.code or batch.worst(outcomes)
     if code:
         raise typer.Exit(code)
