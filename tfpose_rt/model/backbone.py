@@ -88,19 +88,13 @@ def _mobilenet(strides: Sequence[int]) -> ImageNetTrunk:
     return ImageNetTrunk(stages, {ends[s][0]: s for s in strides}, [ends[s][1] for s in strides])
 
 
-def _yolo(width: int, generation: int, pose: int = 0) -> Callable[[Sequence[int]], nn.Module]:
-    def build(strides: Sequence[int]) -> nn.Module:
-        if tuple(strides) != YoloTrunk.strides:
-            raise UsageError(f"strides = {tuple(strides)}", why="a YOLO trunk has levels 8, 16, 32", fix="8, 16, 32")
-        return YoloTrunk(width, generation, pose)
+def _pyramid(what: str, build: Callable[[], nn.Module]) -> Callable[[Sequence[int]], nn.Module]:
+    def built(strides: Sequence[int]) -> nn.Module:
+        if tuple(strides) != (8, 16, 32):
+            raise UsageError(f"strides = {tuple(strides)}", why=f"{what} has levels 8, 16, 32", fix="8, 16, 32")
+        return build()
 
-    return build
-
-
-def _movenet(strides: Sequence[int]) -> nn.Module:
-    if tuple(strides) != MoveNetTrunk.strides:
-        raise UsageError(f"strides = {tuple(strides)}", why="MoveNet's trunk has levels 8, 16, 32", fix="8, 16, 32")
-    return MoveNetTrunk()
+    return built
 
 
 class JoinedTrunk(nn.Module):
@@ -126,10 +120,10 @@ BACKBONES: dict[str, Callable[[Sequence[int]], nn.Module]] = {
     "resnet18": lambda strides: _resnet("resnet18", strides),
     "resnet50": lambda strides: _resnet("resnet50", strides),
     "mobilenet_v2": _mobilenet,
-    "yolo11n-pose": _yolo(1, 11, pose=51),
-    "movenet": _movenet,
-    "yolo26n": _yolo(1, 26),
-    "yolo26s": _yolo(2, 26),
+    "yolo11n-pose": _pyramid("a YOLO trunk", lambda: YoloTrunk(1, 11, pose=51)),
+    "movenet": _pyramid("MoveNet's trunk", MoveNetTrunk),
+    "yolo26n": _pyramid("a YOLO trunk", lambda: YoloTrunk(1, 26)),
+    "yolo26s": _pyramid("a YOLO trunk", lambda: YoloTrunk(2, 26)),
 }
 
 
