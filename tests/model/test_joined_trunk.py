@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from tfpose_rt.config import ModelConfig, TrainConfig
 from tfpose_rt.errors import UsageError
 from tfpose_rt.model.backbone import build_backbone
-from tfpose_rt.model.movenet_trunk import MoveNetTrunk, Same
+from tfpose_rt.model.movenet_trunk import MoveNetTrunk, conv, roomy
+from tfpose_rt.model.quantise import observe, quantise
 from tfpose_rt.model.tfpose import TFPose
 from tfpose_rt.model.weights import save_model, write
 from tfpose_rt.training.checkpoint import start_from
@@ -36,12 +37,22 @@ def test_levels_are_both_trunks_one_after_another(image):
         assert torch.equal(level, torch.cat((a, b), 1))
 
 
-def test_a_strided_convolution_pads_below_and_to_the_right():
-    conv = Same(1, 1, 3, 2, bias=False)
-    torch.nn.init.ones_(conv.weight)
+def test_a_strided_convolution_is_padded_below_and_to_the_right():
+    layer = conv(1, 1, 3, 2, bias=False)
+    torch.nn.init.ones_(layer.weight)
     ones = torch.ones(1, 1, 4, 4)
-    assert conv(ones).squeeze().tolist() == [[9, 6], [6, 4]]  # by hand; torch's own padding gives 4, 6, 6, 9
-    assert Same(1, 1, 3)(ones).shape == ones.shape
+    assert layer(roomy(ones)).squeeze().tolist() == [[9, 6], [6, 4]]  # by hand; torch's own padding gives 4, 6, 6, 9
+    assert conv(1, 1, 3)(ones).shape == ones.shape
+
+
+def test_in_eight_bits_it_says_nearly_the_same(image):
+    torch.manual_seed(0)
+    trunk = MoveNetTrunk().eval()
+    with torch.no_grad():
+        exact = trunk.pyramid(image)[0]
+        rounded = quantise(trunk, observe(trunk, [image])).pyramid(image)[0]
+    for a, b in zip(exact, rounded, strict=True):
+        assert (a - b).abs().max() < 0.1 * a.abs().max()
 
 
 def test_joints_reach_stride_8_whole(image):

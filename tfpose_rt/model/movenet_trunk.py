@@ -3,7 +3,7 @@
 A MobileNetV2 of width 1.75 with a feature pyramid up to stride 4, and of its four heads the two that say where joints
 are: a map of each joint, and at each place the way from there to every joint of the person around it. Its makers'
 graph has no batch norms left, so every convolution has a bias but the depthwise ones of the pyramid and the heads.
-TensorFlow pads a strided convolution below and to the right only, which is kept.
+Strided convolutions are padded below and to the right only, as TensorFlow does it.
 """
 
 from __future__ import annotations
@@ -27,15 +27,14 @@ SPREADS = (6.0, 8.0, 100.0)  # usual spread of the pyramid's maps at strides 8, 
 WAY = 16.0  # cells of stride 4, that of the ways to the joints
 
 
-class Same(nn.Conv2d):
-    """A convolution as TensorFlow pads it ("SAME") for even sides: below and to the right where the stride is 2."""
+def conv(c_in: int, c_out: int, k: int, stride: int = 1, *, groups: int = 1, bias: bool = True) -> nn.Conv2d:
+    """A convolution that keeps the sides where the stride is 1; a strided one wants `roomy` input."""
+    return nn.Conv2d(c_in, c_out, k, stride, 0 if stride == 2 else k // 2, groups=groups, bias=bias)
 
-    def __init__(self, c_in: int, c_out: int, k: int, stride: int = 1, *, groups: int = 1, bias: bool = True) -> None:
-        super().__init__(c_in, c_out, k, stride, 0 if stride == 2 else k // 2, groups=groups, bias=bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, c_in, H, W) -> (B, c_out, H / stride, W / stride)."""
-        return super().forward(F.pad(x, (0, 1, 0, 1)) if self.stride[0] == 2 else x)
+def roomy(x: Tensor) -> Tensor:
+    """A row of zeros below and a column to the right: how TensorFlow pads even sides for a 3 x 3 of stride 2."""
+    return F.pad(x, (0, 1, 0, 1))
 
 
 class InvertedResidual(nn.Module):
@@ -44,15 +43,15 @@ class InvertedResidual(nn.Module):
     def __init__(self, c_in: int, c_out: int, stride: int, widen: int) -> None:
         super().__init__()
         c = c_in * widen
-        self.expand = Same(c_in, c, 1) if widen > 1 else None
-        self.depthwise = Same(c, c, 3, stride, groups=c)
-        self.project = Same(c, c_out, 1)
-        self.residual = stride == 1 and c_in == c_out
+        self.expand = conv(c_in, c, 1) if widen > 1 else None
+        self.depthwise = conv(c, c, 3, stride, groups=c)
+        self.project = conv(c, c_out, 1)
+        self.residual, self.strided = stride == 1 and c_in == c_out, stride == 2
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, c_in, H, W) -> (B, c_out, H / stride, W / stride)."""
         y = x if self.expand is None else F.relu6(self.expand(x))
-        y = self.project(F.relu6(self.depthwise(y)))
+        y = self.project(F.relu6(self.depthwise(roomy(y) if self.strided else y)))
         return x + y if self.residual else y
 
 
@@ -61,8 +60,8 @@ class Separable(nn.Module):
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
-        self.depthwise = Same(c_in, c_in, 3, groups=c_in, bias=False)
-        self.pointwise = Same(c_in, c_out, 1)
+        self.depthwise = conv(c_in, c_in, 3, groups=c_in, bias=False)
+        self.pointwise = conv(c_in, c_out, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, c_in, H, W) -> (B, c_out, H, W)."""
@@ -83,21 +82,21 @@ class MoveNetTrunk(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = Same(3, STEM, 3, 2)
+        self.stem = conv(3, STEM, 3, 2)
         self.blocks = nn.ModuleList(_blocks())
-        self.last = Same(STAGES[-1][0], LAST, 1)
+        self.last = conv(STAGES[-1][0], LAST, 1)
         widths = [c for _, _, c in reversed(TAPS.values())]  # of strides 16, 8, 4
-        self.top = Same(LAST, TOP, 1)
-        self.lateral = nn.ModuleList(Same(c, out, 1) for _, c, out in reversed(TAPS.values()))
+        self.top = conv(LAST, TOP, 1)
+        self.lateral = nn.ModuleList(conv(c, out, 1) for _, c, out in reversed(TAPS.values()))
         self.smooth = nn.ModuleList(Separable(c, out) for c, out in zip(widths, [*widths[1:], widths[-1]], strict=True))
-        self.joints = nn.ModuleList([Separable(widths[-1], HIDDEN), Same(HIDDEN, JOINTS, 1)])
-        self.ways = nn.ModuleList([Separable(widths[-1], HIDDEN), Same(HIDDEN, 2 * JOINTS, 1)])
+        self.joints = nn.ModuleList([Separable(widths[-1], HIDDEN), conv(HIDDEN, JOINTS, 1)])
+        self.ways = nn.ModuleList([Separable(widths[-1], HIDDEN), conv(HIDDEN, 2 * JOINTS, 1)])
         said = 3 * JOINTS
         self.channels = (widths[2] + 4 * JOINTS + HIDDEN, widths[1] + said, TOP + said)
 
     def pyramid(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         """Images (B, 3, H, W) RGB in [0, 1] -> maps at strides 8, 16, 32, and the heads' input (B, 24, H/4, W/4)."""
-        x = F.relu6(self.stem(x * 2 - 1))
+        x = F.relu6(self.stem(roomy(x * 2 - 1)))
         taps = {}
         for number, block in enumerate(self.blocks):
             x = block(x)
