@@ -9,10 +9,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,15 +22,13 @@ from torch import Tensor
 from tfpose_rt.errors import DeviceError, TfposeError
 from tfpose_rt.ops.launch import Kernel
 from tfpose_rt.tools import bench_variants as variants
+from tfpose_rt.tools.bench_timing import host_cost, time_events, time_graph
 from tfpose_rt.tools.bench_variants import Call, Workload
 from tfpose_rt.tools.bench_workload import SPREADS, BenchCase, cases, oracle_of, workload
 from tfpose_rt.tools.kernel_checks import away_from_kinks, norm_allowed
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 COPY_BYTES_A_US = 4.3e6  # an H200's measured device copy, for the floor of bytes
-
-
-FEWEST, LONGEST = 5, 0.5e6  # measurements of a variant, and µs after which it gets no more of them
 
 
 @dataclass(slots=True)
@@ -90,63 +86,6 @@ def wrong(name: str, call: Call, x: Workload) -> tuple[str, float]:
     allowed = norm_allowed(found[0].dtype if name == "reds" else x.value.dtype, max(x.shapes))
     allowed = 0.3 if name in LOOSE else 4 * allowed if name == "c fb" else allowed
     return ("" if error <= allowed else f"error {error:.1e} of the norm, allowed {allowed:.0e}"), error
-
-
-def time_events(calls: Sequence[Call], repeats: int = 50, inner: int = 20) -> tuple[float, float, float]:
-    """Median, p10 and p90 in µs a call by CUDA events, rotating over the calls' input sets; slow calls repeat less."""
-    for call in calls:
-        call()
-    torch.cuda.synchronize()
-    found: list[float] = []
-    turn = 0
-    while len(found) < repeats and (len(found) < FEWEST or sum(found) * inner < LONGEST):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
-        start.record()
-        for _ in range(inner):
-            calls[turn % len(calls)]()
-            turn += 1
-        end.record()
-        end.synchronize()
-        found.append(start.elapsed_time(end) * 1000 / inner)
-    return _spread(found)
-
-
-def time_graph(call: Call, inner: int = 20, repeats: int = 50) -> tuple[float, float, float]:
-    """As `time_events`, of calls recorded in one CUDA graph."""
-    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    with torch.cuda.stream(side):
-        call()
-    side.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        for _ in range(inner):
-            call()
-    median, low, high = time_events([graph.replay], repeats, 1)
-    return median / inner, low / inner, high / inner
-
-
-def host_cost(call: Call, calls: int = 2_000, runs: int = 5, burst: int = 500) -> float:
-    """µs of the calling thread a call, without waiting for the device; the least of the runs.
-
-    A queue of launches holds about a thousand: after each `burst` it is emptied, off the clock.
-    """
-    best = float("inf")
-    for _ in range(runs):
-        spent = 0.0
-        for first in range(0, calls, burst):
-            torch.cuda.synchronize()
-            start = time.perf_counter()
-            for _ in range(min(burst, calls - first)):
-                call()
-            spent += time.perf_counter() - start
-        best = min(best, spent / calls * 1e6)
-    torch.cuda.synchronize()
-    return best
-
-
-def _spread(found: list[float]) -> tuple[float, float, float]:
-    cuts = statistics.quantiles(found, n=10)
-    return statistics.median(found), cuts[0], cuts[-1]
 
 
 def bench_case(case: BenchCase, dtype: str, spread: str, kernel: Kernel, options: Options) -> Row:
