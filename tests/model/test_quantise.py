@@ -16,7 +16,7 @@ from tfpose_rt.bounds import bounds_file, bounds_for, read_bounds, write_bounds
 from tfpose_rt.errors import WeightsError
 from tfpose_rt.model.quantise import WEIGHT_STEPS, Quantised, convolutions, observe, quantise
 
-SHIPPED = ("default", "yolo-n", "yolo-s")
+SHIPPED = ("default", "tfpose-s", "yolo-n", "yolo-s")
 
 
 class Two(nn.Module):
