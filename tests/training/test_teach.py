@@ -348,6 +348,8 @@ def test_kept_labels_come_back_to_the_same_people(tmp_path):
         assert got.image == wanted.image
     with pytest.raises(InputError, match="1 of 2 people are gone"):
         kept(tmp_path, nobody[:1])
+    keep(tmp_path, [])
+    assert kept(tmp_path, nobody) == []  # whom the teacher is not sure of
 
 
 def call(monkeypatch, *words):

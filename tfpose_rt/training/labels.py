@@ -51,7 +51,7 @@ def remember(folder: Path, teacher: str | None, share: float, *, resume: bool) -
 def keep(folder: Path, samples: Sequence[Sample]) -> None:
     """Write every person's labels into the run's folder, whole or not at all."""
     with io.BytesIO() as file:
-        xy, weight = np.stack([s.xy for s in samples]), np.stack([s.weight for s in samples])
+        xy, weight = (np.array([getattr(s, name) for s in samples], np.float32) for name in ("xy", "weight"))
         np.savez_compressed(file, key=np.array([s.key for s in samples]), xy=xy, weight=weight)
         write_whole(folder / LABELS, file.getvalue())
 
