@@ -102,7 +102,7 @@ def test_what_ships_has_bounds_that_fit(name: str) -> None:
     from tfpose_rt.model.weights import load_model
 
     path = assets.resolve(name)
-    network = load_model(path)[0] if name == "default" else load_network(path)
+    network = load_model(path)[0] if assets.find(name).kind == "pose" else load_network(path)
     bounds = read_bounds(path)
     assert bounds.keys() == convolutions(network).keys()
     assert all(low <= 0 < high for low, high in bounds.values())
