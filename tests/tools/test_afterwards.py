@@ -67,8 +67,19 @@ def test_what_is_there_is_left_alone_and_what_is_missing_made(work, tmp_path):
     assert (out / "a_angles.csv").read_bytes() == before
     (out / "a.csv").unlink()
     (out / "a.meta.json").unlink()
-    with pytest.raises(OutputError, match=r"a_angles\.csv exists"):
-        work([source], out=[out], formats=["csv", "angles"])
+    for how in (How(), How(skip_existing=True), How(resume=True)):  # whose recording is gone: somebody else's, perhaps
+        with pytest.raises(OutputError, match=r"a_angles\.csv exists"):
+            work([source], out=[out], formats=["csv", "angles"], how=how)
+    assert (out / "a_angles.csv").read_bytes() == before
+
+
+def test_motion_files_that_are_there_are_left_alone(work, tmp_path):
+    source, out = clip(tmp_path / "a.mp4", 6), tmp_path / "out"
+    work([source], out=[out], formats=["mot"])
+    file = next(out.glob("*.mot"))
+    file.write_text("mine")
+    work([source], out=[out], formats=["mot"], how=How(skip_existing=True))
+    assert file.read_text() == "mine"
 
 
 def test_a_table_that_cannot_be_made_costs_the_recording_nothing(work, tmp_path, monkeypatch, capsys):

@@ -36,9 +36,7 @@ def movenet_graph(folder, state):
     arrays = {}
     for ours, theirs in names.items():
         weight = state[ours]
-        if (
-            weight.ndim == 4
-        ):  # TensorFlow: rows, columns, inputs, outputs; rows, columns, channels, 1 where each has its own
+        if weight.ndim == 4:  # rows, columns, inputs, outputs; a filter for each channel: rows, columns, channels, 1
             weight = weight.permute(2, 3, 0, 1) if "depthwise" in ours else weight.permute(2, 3, 1, 0)
         arrays[theirs] = weight.numpy().astype(np.float16)
     return graph(folder, {**arrays, "another": np.arange(3, dtype=np.int32)})

@@ -23,10 +23,7 @@ def test_each_process_takes_the_gpu_of_its_number_on_its_machine(monkeypatch, be
     monkeypatch.setenv("LOCAL_RANK", "1")
     own = torch.device("cuda", 1)
     assert join(torch.device("cuda"), rank=3, world=4) == own
-    assert begun == [
-        own,
-        ("nccl", {"timeout": WAIT, "device_id": own}),
-    ]  # chosen before anything is made on it
+    assert begun == [own, ("nccl", {"timeout": WAIT, "device_id": own})]  # chosen before anything is made on it
 
 
 def test_more_processes_than_gpus_are_said(monkeypatch, begun):

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import torch
 
     from tfpose_rt.config import TrainConfig
-    from tfpose_rt.model.tfpose import TFPose
     from tfpose_rt.training.data import Sample
 
 STATE = "state.safetensors"  # what a run that can go on has saved
@@ -152,29 +151,28 @@ def taught(
     import torch.distributed as dist
 
     from tfpose_rt import assets
-    from tfpose_rt.model.weights import load_model
+    from tfpose_rt.model.header import read_header
     from tfpose_rt.training.data import load
     from tfpose_rt.training.labels import LABELS, keep, kept
     from tfpose_rt.training.processes import ranks
 
     path = assets.resolve(teacher)
-    model = load_model(path)[0]
-    people = load(data, ann, unlabelled=model.config.keypoints)
+    people = load(data, ann, unlabelled=read_header(path)[0].keypoints)
     if ranks()[0] == 0 and not (folder / LABELS).is_file():
-        keep(folder, ask(model.to(device), path.stem, people, share, recipe, device))
+        keep(folder, ask(path, people, share, recipe, device))
     if dist.is_initialized():
         dist.barrier()
     return kept(folder, people)
 
 
-def ask(
-    model: TFPose, name: str, people: list[Sample], share: float, recipe: TrainConfig, device: torch.device
-) -> list[Sample]:
+def ask(teacher: Path, people: list[Sample], share: float, recipe: TrainConfig, device: torch.device) -> list[Sample]:
     """The people with the teacher's labels, and a line that says how many those are."""
     from tfpose_rt.cli.show import progress_bar, say
+    from tfpose_rt.model.weights import load_model
     from tfpose_rt.ops.choice import select_kernel
     from tfpose_rt.training.teach import teach
 
+    model = load_model(teacher)[0].to(device)
     select_kernel("auto", device, model.config)  # the teacher's sizes may be others than those of the model to train
     with progress_bar(True) as bar:
         task = bar.add_task("teacher", total=None, rate="")
@@ -182,7 +180,7 @@ def ask(
             people, model, share=share, hold_out=recipe.hold_out, sources=recipe.sources,
             report=lambda done, total: bar.update(task, completed=done, total=total),
         )  # fmt: skip
-    say(f"teacher {name} {change}")
+    say(f"teacher {teacher.stem} {change}")
     return people
 
 

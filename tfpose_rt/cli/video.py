@@ -149,7 +149,7 @@ def process(
         return []
     with folders(todo), interruptible() as interruption:
         batch.check(todo, how)
-        afterwards.check_tables(tables, how)
+        afterwards.check_tables(todo, tables, how)
         _tell_unsmoothed(todo, run, how)
         with Watch(todo, progress=progress, quiet=quiet, display=display, style=style) as watch:
             try:

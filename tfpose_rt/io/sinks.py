@@ -181,6 +181,11 @@ def finals(path: Path) -> list[Path]:
     return [path]
 
 
+def is_there(path: Path) -> bool:
+    """Whether `path` was written before, as one file or as several."""
+    return any(file.exists() for file in finals(path))
+
+
 def _check_place(path: Path) -> None:
     parent = path.parent
     if not parent.is_dir():

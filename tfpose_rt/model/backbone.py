@@ -115,6 +115,11 @@ class JoinedTrunk(nn.Module):
         return [torch.cat(maps, 1) for maps in zip(*(part(x) for part in self.parts.values()), strict=True)]
 
 
+def parts_of(trunk: nn.Module) -> dict[str, nn.Module]:
+    """The trunks that stand side by side in this one, by name; {} for a single one."""
+    return dict(trunk.parts.items()) if isinstance(trunk, JoinedTrunk) else {}
+
+
 # A newcomer is one line here: a function of the strides that gives a module with `strides` and `channels`.
 BACKBONES: dict[str, Callable[[Sequence[int]], nn.Module]] = {
     "resnet18": lambda strides: _resnet("resnet18", strides),

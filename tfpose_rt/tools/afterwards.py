@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tfpose_rt.errors import TfposeError, UsageError
 from tfpose_rt.io.parts import SinkOptions
-from tfpose_rt.io.sinks import check_outputs
-from tfpose_rt.tools.batch import How, Outcome
+from tfpose_rt.io.sinks import check_outputs, is_there
+from tfpose_rt.tools.batch import How, Outcome, there
 from tfpose_rt.tools.conversions import Plan, convert_all, plan_conversion
 from tfpose_rt.tools.derived import DERIVED
 from tfpose_rt.tools.outputs import Job
@@ -58,13 +58,16 @@ def _recording(job: Job) -> Path:
     return min((item for item in job.data if item[1] in READABLE), key=lambda item: READABLE.index(item[1]))[0]
 
 
-def check_tables(tables: Plan, how: How) -> None:
-    """Refuse, before the model loads, what could not be written; what may be left alone or go on is no obstacle.
+def check_tables(jobs: Sequence[Job], tables: Plan, how: How) -> None:
+    """Refuse, before the model loads, what could not be written.
+
+    Tables may be there whose recording is there and counts, and a summary of several if one of them does.
 
     Raises: OutputError, UsageError.
     """
-    paths = [*(path for job in tables.jobs for path, _ in job.data), *tables.tables]
-    check_outputs(paths, how.overwrite or how.resume or how.skip_existing)
+    counted = [there(job, how) for job in jobs]
+    fresh = [path for one, kept in zip(tables.jobs, counted, strict=False) if not kept for path in one.paths]
+    check_outputs([*fresh, *(() if any(counted) else tables.tables)], how.overwrite)
 
 
 def make_tables(
@@ -86,7 +89,7 @@ def make_tables(
         if found is None:
             continue
         job, name = found
-        missing = tuple(item for item in job.data if not (outcome.skipped and item[0].exists()))
+        missing = tuple(item for item in job.data if not (outcome.skipped and is_there(item[0])))
         if missing or shared:
             todo.append((replace(job, data=missing), name))
             places.append(place)

@@ -95,9 +95,9 @@ class Watcher(Protocol):
 def check(jobs: Sequence[Job], how: How) -> None:
     """Refuse, before the model loads, what could not be written. Raises OutputError, UsageError."""
     inputs = [job.source for job in jobs]
-    there = [job for job in jobs if _there(job, how)]
-    again = [job for job in there if _goes_on(unfinished.ended_early(job), how)]
-    for todo, overwrite in (([job for job in jobs if job not in there], how.overwrite), (again, True)):
+    kept = [job for job in jobs if there(job, how)]
+    again = [job for job in kept if _goes_on(unfinished.ended_early(job), how)]
+    for todo, overwrite in (([job for job in jobs if job not in kept], how.overwrite), (again, True)):
         paths = [path for job in todo for path in job.paths]
         check_outputs(paths, overwrite, inputs=inputs, resume=how.resume)
 
@@ -149,7 +149,7 @@ def run_job(job: Job, estimator: Callable[[], Any], run: RunConfig, how: How, wa
 
     Raises: TfposeError: the files are left as `.part`, or not made at all where there was nothing to put in.
     """
-    if _there(job, how):
+    if there(job, how):
         told = unfinished.ended_early(job)
         if not _goes_on(told, how):
             return _skipped(job, told)
@@ -210,7 +210,7 @@ def worst(outcomes: Sequence[Outcome]) -> int:
     return max((o.exit_code for o in outcomes), key=SEVERITY.index, default=0)
 
 
-def _there(job: Job, how: How) -> bool:
+def there(job: Job, how: How) -> bool:
     """Whether a job's files are all there and that counts: with --skip-existing, and with --resume."""
     return (how.skip_existing or how.resume) and unfinished.finished(job)
 

@@ -16,7 +16,7 @@ from tfpose_rt.io.jsonl import Recording
 from tfpose_rt.io.openpose import OpenPoseSink
 from tfpose_rt.io.parquet import read_parquet
 from tfpose_rt.io.parts import PartFile, Resume, unwritable
-from tfpose_rt.io.sinks import finals
+from tfpose_rt.io.sinks import finals, is_there
 from tfpose_rt.io.stills import StillsSink
 from tfpose_rt.io.tables import CsvSink, meta_path
 from tfpose_rt.io.video import VideoSink, constant_rate
@@ -114,7 +114,7 @@ def finished(job: Job) -> bool:
     paths = [path for path in job.paths if str(path) != "-"]
     if not paths or any(PartFile.part(path).exists() for path in paths):
         return False
-    return all(any(file.exists() for file in finals(path)) for path in paths)
+    return all(map(is_there, paths))
 
 
 def ended_early(job: Job) -> dict[str, Any] | None:

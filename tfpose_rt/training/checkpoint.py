@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tfpose_rt.config import ModelConfig
 from tfpose_rt.errors import WeightsError
-from tfpose_rt.model.backbone import JoinedTrunk
+from tfpose_rt.model.backbone import parts_of
 from tfpose_rt.model.tfpose import TFPose
 from tfpose_rt.model.weights import read
 
@@ -28,7 +28,7 @@ def start_from(model: TFPose, path: Path) -> tuple[int, int]:
     """
     tensors, metadata = read(path)
     state = model.state_dict()
-    parts = model.trunk.parts if isinstance(model.trunk, JoinedTrunk) else ()
+    parts = parts_of(model.trunk)
     if START in tensors and START in state and tensors[START].shape != state[START].shape:
         origin = ModelConfig.from_dict(metadata["config"])
         tensors[START] = resample_start(tensors[START].float(), origin.shapes[-2:], model.config.shapes[-2:])

@@ -23,7 +23,7 @@ from tfpose_rt import interrupts
 from tfpose_rt.config import TrainConfig
 from tfpose_rt.device import settle
 from tfpose_rt.errors import DeviceError, InputError, OutputError, TfposeError, UsageError, line_of
-from tfpose_rt.model.backbone import JoinedTrunk
+from tfpose_rt.model.backbone import parts_of
 from tfpose_rt.model.tfpose import TFPose
 from tfpose_rt.model.weights import save_model
 from tfpose_rt.model.yolo_trunk import YoloTrunk
@@ -46,11 +46,12 @@ def groups(objective: Objective, config: TrainConfig) -> list[dict[str, Any]]:
         raise UsageError(f"freeze = {config.freeze}", why="only a YOLO trunk has numbered modules", fix="freeze = 0")
     for parameter in trunk.model[: config.freeze].parameters() if config.freeze else ():  # type: ignore[index,union-attr]
         parameter.requires_grad_(False)
+    parts = parts_of(trunk)
     for part in config.frozen:
-        if not isinstance(trunk, JoinedTrunk) or part not in trunk.parts:
-            known = ", ".join(trunk.parts) if isinstance(trunk, JoinedTrunk) else "none, of a single trunk"
+        if part not in parts:
+            known = ", ".join(parts) or "none, of a single trunk"
             raise UsageError(f"frozen = {part!r}", why="no such part of the trunk", fix=known)
-        trunk.parts[part].requires_grad_(False)
+        parts[part].requires_grad_(False)
     own = {id(p) for p in trunk.parameters()}
     split: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, p in objective.named_parameters():
