@@ -60,7 +60,7 @@ class MjpegServer:
         size: W, H of the pictures sent from now on.
         fps: pictures a second.
         login: "user:password" that is asked for, or None.
-        sent: numbers of the pictures sent whole.
+        sent: numbers of the pictures that went out whole, the one on its way included.
     """
 
     def __init__(self, *, size: tuple[int, int] = (320, 240), fps: float = 30, login: str | None = None) -> None:
@@ -144,9 +144,9 @@ class MjpegServer:
             data = jpeg(number, self.size)
             data = data[: len(data) // 2] if self.mode == "cut" else data
             head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
-            request.wfile.write(head.encode() + data + b"\r\n")
-            if self.mode != "cut":
+            if self.mode != "cut":  # noted first: it may be seen before the write returns
                 self.sent.append(number % 4096)
+            request.wfile.write(head.encode() + data + b"\r\n")
 
 
 def h264(
