@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tfpose_rt.config import ModelConfig, TrainConfig
+from tfpose_rt.config import ModelConfig
 from tfpose_rt.errors import UsageError
 from tfpose_rt.model.backbone import build_backbone
 from tfpose_rt.model.movenet_trunk import MoveNetTrunk, conv, roomy
@@ -16,6 +16,7 @@ from tfpose_rt.model.weights import save_model, write
 from tfpose_rt.training.checkpoint import start_from
 from tfpose_rt.training.loop import groups
 from tfpose_rt.training.objective import Objective
+from tfpose_rt.training.settings import TrainConfig
 
 ONE = ModelConfig(trunk="yolo11n-pose", channels=32, decoder_layers=1, size=(64, 96))
 BOTH = dataclasses.replace(ONE, trunk="yolo11n-pose+movenet")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tfpose_rt.config import ModelConfig, TrainConfig
+from tfpose_rt.config import ModelConfig
 from tfpose_rt.device import settle
 from tfpose_rt.model.tfpose import TFPose
 from tfpose_rt.model.transformer import DeformableAttention
@@ -15,6 +15,7 @@ from tfpose_rt.ops.launch import Kernel
 from tfpose_rt.tools.host_kernel import HostLauncher
 from tfpose_rt.training.loader import Batch
 from tfpose_rt.training.objective import Objective
+from tfpose_rt.training.settings import TrainConfig
 
 
 @pytest.fixture(scope="module")

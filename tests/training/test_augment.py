@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from tfpose_rt import skeleton
-from tfpose_rt.config import AugmentConfig, TrainConfig
 from tfpose_rt.crop import crop_matrix, fit_box
 from tfpose_rt.errors import UsageError
 from tfpose_rt.training.augment import Dice, cut_off, half_body, mirror, vary
 from tfpose_rt.training.data import load
 from tfpose_rt.training.host_crops import crop
 from tfpose_rt.training.recipe import build_config
+from tfpose_rt.training.settings import AugmentConfig, TrainConfig
 
 SIZE = (96, 128)
 STILL = {name: 0 for name in ("rotate", "tumble", "flip", "half_body", "cut", "erase", "colour", "degrade")}

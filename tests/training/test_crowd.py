@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from tfpose_rt import skeleton
-from tfpose_rt.config import AugmentConfig, TrainConfig
 from tfpose_rt.errors import UsageError
 from tfpose_rt.training.crowd import crowd
 from tfpose_rt.training.data import Sample
 from tfpose_rt.training.loader import Loader
+from tfpose_rt.training.settings import AugmentConfig, TrainConfig
 
 H, W = 256, 192
 # px of somebody who stands in the middle of a crop, facing us: the left is on the right

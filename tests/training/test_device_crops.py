@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tfpose_rt.config import AugmentConfig, ModelConfig, TrainConfig
+from tfpose_rt.config import ModelConfig
 from tfpose_rt.crop import apply, invert
 from tfpose_rt.errors import DeviceError, UsageError
 from tfpose_rt.skeleton import FLIP
@@ -18,6 +18,7 @@ from tfpose_rt.training.augment import Dice, vary
 from tfpose_rt.training.data import Sample
 from tfpose_rt.training.loader import Loader
 from tfpose_rt.training.pictures import Pictures, upload
+from tfpose_rt.training.settings import AugmentConfig, TrainConfig
 
 SHOWN = AugmentConfig(degrade=0, erase=0, colour=0)
 CPU = torch.device("cpu")

@@ -7,7 +7,7 @@ import torch
 from fake_cuda import GPU, fake_cuda
 from torch import nn
 
-from tfpose_rt.config import AugmentConfig, ModelConfig, TrainConfig
+from tfpose_rt.config import ModelConfig
 from tfpose_rt.device import settle
 from tfpose_rt.model.tfpose import TFPose
 from tfpose_rt.training import loader
@@ -16,6 +16,7 @@ from tfpose_rt.training.data import Sample
 from tfpose_rt.training.loader import Batch, Loader
 from tfpose_rt.training.loop import groups, set_rates
 from tfpose_rt.training.objective import Objective
+from tfpose_rt.training.settings import AugmentConfig, TrainConfig
 from tfpose_rt.training.state import Progress
 
 MODEL = {"trunk": "resnet18", "channels": 64, "encoder_layers": 1, "decoder_layers": 2, "size": (64, 96)}

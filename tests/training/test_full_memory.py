@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from tfpose_rt.config import ModelConfig, TrainConfig
+from tfpose_rt.config import ModelConfig
 from tfpose_rt.errors import DeviceError
 from tfpose_rt.training import loop
 from tfpose_rt.training.data import load
+from tfpose_rt.training.settings import TrainConfig
 
 
 @pytest.mark.usefixtures("tiny_trunk")

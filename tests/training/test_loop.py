@@ -10,7 +10,7 @@ from program import run_program
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from tfpose_rt.config import AugmentConfig, ModelConfig, TrainConfig
+from tfpose_rt.config import ModelConfig
 from tfpose_rt.errors import TfposeError, UsageError, WeightsError
 from tfpose_rt.model.tfpose import TFPose
 from tfpose_rt.model.weights import load_model, read, write
@@ -21,6 +21,7 @@ from tfpose_rt.training.data import load
 from tfpose_rt.training.loop import groups, schedule, set_rates, train
 from tfpose_rt.training.objective import Objective
 from tfpose_rt.training.recipe import build_config
+from tfpose_rt.training.settings import AugmentConfig, TrainConfig
 from tfpose_rt.training.state import Progress
 
 SMALL = TrainConfig(

@@ -18,8 +18,8 @@ from tfpose_rt.wording import plural
 if TYPE_CHECKING:
     import torch
 
-    from tfpose_rt.config import TrainConfig
     from tfpose_rt.training.data import Sample
+    from tfpose_rt.training.settings import TrainConfig
 
 STATE = "state.safetensors"  # what a run that can go on has saved
 

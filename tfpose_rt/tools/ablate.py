@@ -16,8 +16,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from tfpose_rt.config import TrainConfig
 from tfpose_rt.tools.entry import exits
+from tfpose_rt.training.settings import TrainConfig
 
 VARIANTS: dict[str, list[str]] = {
     "as shipped": [],

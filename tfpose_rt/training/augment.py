@@ -16,9 +16,9 @@ import numpy.typing as npt
 from numpy.random import Generator
 
 from tfpose_rt import skeleton
-from tfpose_rt.config import AugmentConfig
 from tfpose_rt.crop import ENLARGE, FILL, apply, crop_matrix, fit_box, scale_of
 from tfpose_rt.training.data import Sample
+from tfpose_rt.training.settings import AugmentConfig
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.float32]

@@ -15,13 +15,13 @@ import torch
 from numpy.random import Generator, Philox
 from torch import Tensor
 
-from tfpose_rt.config import TrainConfig, per_source
 from tfpose_rt.errors import DeviceError
 from tfpose_rt.training.augment import Dice, Variations, vary
 from tfpose_rt.training.crowd import crowd
 from tfpose_rt.training.data import Sample
 from tfpose_rt.training.host_crops import crop
 from tfpose_rt.training.pictures import Pictures, free_memory
+from tfpose_rt.training.settings import TrainConfig, per_source
 
 log = logging.getLogger(__name__)
 CHUNK = 16  # pictures that the host holds decoded at a time

@@ -20,7 +20,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from tfpose_rt import interrupts
-from tfpose_rt.config import TrainConfig
 from tfpose_rt.device import settle
 from tfpose_rt.errors import DeviceError, InputError, OutputError, TfposeError, UsageError, line_of
 from tfpose_rt.model.backbone import parts_of
@@ -35,6 +34,7 @@ from tfpose_rt.training.evaluate import require_pycocotools
 from tfpose_rt.training.loader import Batch, Loader, weigh
 from tfpose_rt.training.objective import Objective
 from tfpose_rt.training.processes import agree, join, ranks, side_by_side
+from tfpose_rt.training.settings import TrainConfig
 from tfpose_rt.training.state import Progress, restore, save_state
 from tfpose_rt.training.validate import validate
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from tfpose_rt import skeleton
-from tfpose_rt.config import TrainConfig
 from tfpose_rt.model.tfpose import TFPose
 from tfpose_rt.training import losses
 from tfpose_rt.training.loader import Batch
+from tfpose_rt.training.settings import TrainConfig
 
 SCALES = 0.05  # weight of the scales' own term beside the paper's L1: small, they share the queries with it
 

@@ -11,9 +11,9 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from tfpose_rt.config import TrainConfig
 from tfpose_rt.errors import DeviceError
 from tfpose_rt.training.objective import Objective
+from tfpose_rt.training.settings import TrainConfig
 from tfpose_rt.training.state import Progress
 
 WAIT = timedelta(hours=2)  # that processes wait for the one that validates, or asks a teacher

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfpose_rt.config import MODELS, AugmentConfig, ModelConfig, TrainConfig, unknown
+from tfpose_rt.config import MODELS, ModelConfig, unknown
 from tfpose_rt.errors import UsageError
 from tfpose_rt.files import read_toml
+from tfpose_rt.training.settings import AugmentConfig, TrainConfig
 
 
 def build_config(model: str, file: Path | None, words: Sequence[str], flags: Mapping[str, Any]) -> TrainConfig:
