@@ -15,7 +15,8 @@ from tfpose_rt.errors import OutputError, UsageError
 from tfpose_rt.io import parts
 from tfpose_rt.io.jsonl import JsonlSink
 from tfpose_rt.io.parts import closing_order, made
-from tfpose_rt.io.sinks import FORMATS, SINKS, Threaded, check_outputs, format_of, open_sink
+from tfpose_rt.io.sinks import FORMATS, SINKS, check_outputs, format_of, open_sink
+from tfpose_rt.io.threaded import Threaded
 from tfpose_rt.records import Result
 
 
