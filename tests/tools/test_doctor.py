@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from tfpose_rt.cli.doctor import doctor
 from tfpose_rt.errors import DeviceError
 from tfpose_rt.tools import doctor as tool
-from tfpose_rt.tools.doctor import Check
+from tfpose_rt.tools.doctor_libraries import CUPY, OPENCV, Check
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def wheels(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     real = packages.version
 
     def version(name: str) -> str:
-        if name in (*tool.OPENCV, *tool.CUPY):
+        if name in (*OPENCV, *CUPY):
             if name in seen:
                 return seen[name]
             raise packages.PackageNotFoundError(name)

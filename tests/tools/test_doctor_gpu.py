@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tfpose_rt import device
-from tfpose_rt.tools import doctor
+from tfpose_rt.tools.doctor_libraries import torch_checks
 
 
 class Driver:
@@ -33,7 +33,7 @@ def blind(monkeypatch):
 
 
 def torch_check():
-    return next(check for check in doctor._torch() if check.name == "torch")
+    return next(check for check in torch_checks() if check.name == "torch")
 
 
 def test_a_torch_without_cuda_beside_a_gpu(blind):

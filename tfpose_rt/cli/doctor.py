@@ -14,7 +14,7 @@ from tfpose_rt.errors import OutputError
 from tfpose_rt.wording import plural
 
 if TYPE_CHECKING:
-    from tfpose_rt.tools.doctor import Check
+    from tfpose_rt.tools.doctor_libraries import Check
 
 
 def doctor(
