@@ -119,7 +119,7 @@ from fake_estimator import FakeEstimator
 class Telling(Quiet):
     def result(self, job, result):
         print(result.frame, flush=True)
-run([{source!r}], Path({out!r}), {formats!r}, {video}, estimator=FakeEstimator(seconds=0.05), watcher=Telling())
+run([{source!r}], Path({out!r}), {formats!r}, {video}, estimator=FakeEstimator(seconds=0.1), watcher=Telling())
 """
 
 
