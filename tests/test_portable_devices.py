@@ -141,6 +141,7 @@ def test_layers_leave_an_apple_gpu_before_they_become_float64():
             raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
 
     parts = ("before", "after", "score", "places", "weights")
-    seen = _look(SimpleNamespace(q2q=None, **{part: OnMps(torch.ones(2, 3)) for part in parts}))
+    none = dict.fromkeys(("q2q", "witness", "share"))
+    seen = _look(SimpleNamespace(**none, **{part: OnMps(torch.ones(2, 3)) for part in parts}))
     assert seen.before.dtype == np.float64
     assert seen.score.tolist() == [1, 1, 1]

@@ -73,7 +73,7 @@ def test_points_and_weights_give_the_layers_own_output(traced):
     """Each head's weighted sum, gathered by hand at the recorded points, is what the attention handed on."""
     model, images, layers = traced
     with torch.no_grad():
-        memory = model.encode(images)
+        memory, _ = model.encode(images)
     shapes = model.config.shapes
     outside = 0
     for layer, module in zip(layers, model.decoder, strict=True):
@@ -110,3 +110,21 @@ def test_the_model_is_left_as_it_was(traced):
         trace(model, images[:, :, :50])  # not the size of its crops
     assert not any(module._forward_hooks for module in model.modules())
     assert list(model.state_dict()) == keys
+
+
+@pytest.mark.parametrize(("trust", "share"), [(40.0, 1.0), (-40.0, 0.0)])
+def test_who_trusts_the_maps_ends_where_they_say(trust, share):
+    """All of the way and none of it; the witness of each layer is what its answer would be with all of it."""
+    model, images = model_of(trunk="movenet", channels=32, maps=True), torch.rand(2, 3, 96, 64)
+    for fusion in model.fusions:
+        torch.nn.init.constant_(fusion.trust, trust)
+    layers = trace(model, images)
+    for layer in layers:
+        assert layer.witness.shape == (2, 17, 2)
+        torch.testing.assert_close(layer.share, torch.full((2, 17), share))
+        assert (layer.witness - layer.before).abs().max() > 0.02  # no empty claim
+    if share:
+        torch.testing.assert_close(layers[-1].after, layers[-1].witness)
+    with torch.no_grad():
+        torch.testing.assert_close(layers[-1].after, model(images)[0], rtol=0, atol=0)
+    assert trace(model_of(), images)[0].witness is None

@@ -76,6 +76,23 @@ def test_the_table_holds_the_moves_and_where_they_end(seen):
     assert len(tool.table(seen, ANKLE).splitlines()) == 4
 
 
+def test_a_model_with_maps_tells_what_they_said(seen):
+    """The maps say 3 px of the crop to the right and 4 below every answer, and a quarter of the way was gone."""
+    witness = seen.looks[-1].after + np.array([3, 4]) / seen.crop.shape[1::-1]
+    told = dataclasses.replace(seen.looks[-1], witness=witness, share=np.full(17, 0.25))
+    with_maps = dataclasses.replace(seen, looks=[*seen.looks[:-1], told])
+    lines = tool.table(with_maps, ANKLE).splitlines()
+    assert lines[2].split()[-2:] == ["maps", "share"]
+    far, share = (float(v) for v in lines[3].split()[-2:])
+    assert far == pytest.approx(5 / np.sqrt(np.linalg.det(seen.to_crop[:, :2])), abs=0.006)
+    assert share == 0.25
+    assert "maps" not in tool.table(seen)
+    panel = titled(draw(with_maps, ANKLE), "layer 3: moved")[0]
+    diamonds = panel.collections[-1]
+    np.testing.assert_allclose(diamonds.get_offsets(), [seen.path[-1, ANKLE] + (3, 4)])
+    assert diamonds.get_sizes().tolist() == [14]  # from 4 where nothing was taken over to 44 where all was
+
+
 def test_sampling_points_are_drawn_where_the_layer_sampled(seen, figure):
     panels = titled(figure, "stride ")
     assert [axes.get_title().split(":")[0] for axes in panels] == [

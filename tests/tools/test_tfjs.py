@@ -56,7 +56,9 @@ def test_constants_come_as_they_were_stored(tmp_path):
 
 def test_movenet_becomes_a_trunk(tmp_path):
     torch.manual_seed(0)
-    state = {name: torch.randn_like(value).half().float() for name, value in MoveNetTrunk().state_dict().items()}
+    state = {
+        name: torch.randn_like(value).half().float() for name, value in MoveNetTrunk(maps=True).state_dict().items()
+    }
     trunk.convert(movenet_graph(tmp_path, state), tmp_path / "out.safetensors")
     out = load_file(tmp_path / "out.safetensors")
     assert out.keys() == state.keys()
@@ -66,7 +68,7 @@ def test_movenet_becomes_a_trunk(tmp_path):
 def test_another_network_is_refused(tmp_path):
     with pytest.raises(WeightsError, match="is not MoveNet Thunder"):
         trunk.convert(graph(tmp_path, {"w": np.zeros(3, np.float32)}), tmp_path / "out.safetensors")
-    state = MoveNetTrunk().state_dict()
+    state = MoveNetTrunk(maps=True).state_dict()
     state["joints.1.bias"] = torch.zeros(4)
     with pytest.raises(WeightsError, match=r"conv2d_5.*not \(17,\)"):
         trunk.convert(movenet_graph(tmp_path, state), tmp_path / "out.safetensors")

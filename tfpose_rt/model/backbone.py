@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tfpose_rt.errors import UsageError
+from tfpose_rt.model.fusion import JointMaps
 from tfpose_rt.model.movenet_trunk import MoveNetTrunk
 from tfpose_rt.model.yolo_trunk import YoloTrunk
 
@@ -88,11 +89,11 @@ def _mobilenet(strides: Sequence[int]) -> ImageNetTrunk:
     return ImageNetTrunk(stages, {ends[s][0]: s for s in strides}, [ends[s][1] for s in strides])
 
 
-def _pyramid(what: str, build: Callable[[], nn.Module]) -> Callable[[Sequence[int]], nn.Module]:
-    def built(strides: Sequence[int]) -> nn.Module:
+def _pyramid(what: str, build: Callable[[bool], nn.Module]) -> Callable[[Sequence[int], bool], nn.Module]:
+    def built(strides: Sequence[int], maps: bool) -> nn.Module:
         if tuple(strides) != (8, 16, 32):
             raise UsageError(f"strides = {tuple(strides)}", why=f"{what} has levels 8, 16, 32", fix="8, 16, 32")
-        return build()
+        return build(maps)
 
     return built
 
@@ -110,9 +111,20 @@ class JoinedTrunk(nn.Module):
         levels = zip(*(part.channels for part in parts.values()), strict=True)
         self.channels = tuple(sum(widths) for widths in levels)
 
+    def look(self, x: Tensor) -> tuple[list[Tensor], JointMaps | None]:
+        """(B, 3, H, W) RGB in [0, 1] -> one map a stride, finest first; the joints' maps of a part that has any."""
+        told = [look(part, x) for part in self.parts.values()]
+        levels = [torch.cat(level, 1) for level in zip(*(levels for levels, _ in told), strict=True)]
+        return levels, next((maps for _, maps in told if maps is not None), None)
+
     def forward(self, x: Tensor) -> list[Tensor]:
         """(B, 3, H, W) RGB in [0, 1] -> one map a stride, finest first."""
-        return [torch.cat(maps, 1) for maps in zip(*(part(x) for part in self.parts.values()), strict=True)]
+        return self.look(x)[0]
+
+
+def look(trunk: nn.Module, x: Tensor) -> tuple[list[Tensor], JointMaps | None]:
+    """A trunk's levels of images (B, 3, H, W), and its maps of the joints, where it has any."""
+    return trunk.look(x) if isinstance(trunk, JoinedTrunk | MoveNetTrunk) else (trunk(x), None)
 
 
 def parts_of(trunk: nn.Module) -> dict[str, nn.Module]:
@@ -120,21 +132,26 @@ def parts_of(trunk: nn.Module) -> dict[str, nn.Module]:
     return dict(trunk.parts.items()) if isinstance(trunk, JoinedTrunk) else {}
 
 
-# A newcomer is one line here: a function of the strides that gives a module with `strides` and `channels`.
-BACKBONES: dict[str, Callable[[Sequence[int]], nn.Module]] = {
-    "resnet18": lambda strides: _resnet("resnet18", strides),
-    "resnet50": lambda strides: _resnet("resnet50", strides),
-    "mobilenet_v2": _mobilenet,
-    "yolo11n-pose": _pyramid("a YOLO trunk", lambda: YoloTrunk(1, 11, pose=51)),
+# A newcomer is one line here: a function of the strides, and of whether maps of the joints are asked for (a trunk that
+# has none need not look at it), that gives a module with `strides` and `channels`.
+BACKBONES: dict[str, Callable[[Sequence[int], bool], nn.Module]] = {
+    "resnet18": lambda strides, _: _resnet("resnet18", strides),
+    "resnet50": lambda strides, _: _resnet("resnet50", strides),
+    "mobilenet_v2": lambda strides, _: _mobilenet(strides),
+    "yolo11n-pose": _pyramid("a YOLO trunk", lambda _: YoloTrunk(1, 11, pose=51)),
     "movenet": _pyramid("MoveNet's trunk", MoveNetTrunk),
-    "yolo26n": _pyramid("a YOLO trunk", lambda: YoloTrunk(1, 26)),
-    "yolo26s": _pyramid("a YOLO trunk", lambda: YoloTrunk(2, 26)),
+    "yolo26n": _pyramid("a YOLO trunk", lambda _: YoloTrunk(1, 26)),
+    "yolo26s": _pyramid("a YOLO trunk", lambda _: YoloTrunk(2, 26)),
 }
 
 
-def build_backbone(name: str, strides: Sequence[int]) -> nn.Module:
+def build_backbone(name: str, strides: Sequence[int], maps: bool = False) -> nn.Module:
     """The trunk called `name` with levels at `strides` (ascending); "a+b" is a and b side by side.
 
+    Args:
+        name: of BACKBONES, or several joined by +.
+        strides: of the levels.
+        maps: whether `look` is to give maps of the joints, too.
     Raises: UsageError: no such trunk, or it has no level at one of the strides.
     """
     names = name.split("+")
@@ -144,5 +161,5 @@ def build_backbone(name: str, strides: Sequence[int]) -> nn.Module:
         raise UsageError(
             f"strides = {tuple(strides)}", why="levels are ascending, out of 4, 8, 16, 32", fix="8, 16, 32"
         )
-    parts = {part: BACKBONES[part](strides) for part in names}
+    parts = {part: BACKBONES[part](strides, maps) for part in names}
     return JoinedTrunk(parts) if len(parts) > 1 else parts[name]

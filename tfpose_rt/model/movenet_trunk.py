@@ -1,9 +1,10 @@
 """MoveNet Thunder's network (Google, 2021; Apache-2.0 weights) as a trunk: image in, three levels out.
 
-A MobileNetV2 of width 1.75 with a feature pyramid up to stride 4, and of its four heads the two that say where joints
-are: a map of each joint, and at each place the way from there to every joint of the person around it. Its makers'
-graph has no batch norms left, so every convolution has a bias but the depthwise ones of the pyramid and the heads.
-Strided convolutions are padded below and to the right only, as TensorFlow does it.
+A MobileNetV2 of width 1.75 with a feature pyramid up to stride 4, and of its four heads those that say where joints
+are: a map of each joint, at each place the way from there to every joint of the person around it, and, where the maps
+themselves are asked for, the offset from a cell of the map to the joint. Its makers' graph has no batch norms left, so
+every convolution has a bias but the depthwise ones of the pyramid and the heads. Strided convolutions are padded below
+and to the right only, as TensorFlow does it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from tfpose_rt.model.fusion import JointMaps
 
 JOINTS = 17
 HIDDEN = 96  # channels of a head
@@ -69,18 +72,21 @@ class Separable(nn.Module):
 
 
 class MoveNetTrunk(nn.Module):
-    """Backbone, pyramid and the two heads.
+    """Backbone, pyramid and heads.
 
     A level holds the pyramid's own map at its stride and what the heads say at stride 4, brought there: at stride 8 the
     joints' maps without loss (four cells become four channels) and the mean of the hidden layer before them; at 16 and
     32 the joints' highest values and the mean ways to the joints.
 
     forward: (B, 3, H, W) RGB in [0, 1] -> levels at strides 8, 16, 32, each (B, channels[l], H/s, W/s).
+
+    Args:
+        maps: whether `look` gives the joints' maps as well, with a head for their offsets.
     """
 
     strides = (8, 16, 32)
 
-    def __init__(self) -> None:
+    def __init__(self, maps: bool = False) -> None:
         super().__init__()
         self.stem = conv(3, STEM, 3, 2)
         self.blocks = nn.ModuleList(_blocks())
@@ -91,6 +97,7 @@ class MoveNetTrunk(nn.Module):
         self.smooth = nn.ModuleList(Separable(c, out) for c, out in zip(widths, [*widths[1:], widths[-1]], strict=True))
         self.joints = nn.ModuleList([Separable(widths[-1], HIDDEN), conv(HIDDEN, JOINTS, 1)])
         self.ways = nn.ModuleList([Separable(widths[-1], HIDDEN), conv(HIDDEN, 2 * JOINTS, 1)])
+        self.offsets = nn.ModuleList([Separable(widths[-1], HIDDEN), conv(HIDDEN, 2 * JOINTS, 1)]) if maps else None
         said = 3 * JOINTS
         self.channels = (widths[2] + 4 * JOINTS + HIDDEN, widths[1] + said, TOP + said)
 
@@ -112,17 +119,25 @@ class MoveNetTrunk(nn.Module):
         hidden = self.joints[0](finest)
         return self.joints[1](hidden), hidden, self.ways[1](self.ways[0](finest))
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """Images (B, 3, H, W) RGB in [0, 1] -> levels at strides 8, 16, 32."""
+    def look(self, x: Tensor) -> tuple[list[Tensor], JointMaps | None]:
+        """Images (B, 3, H, W) RGB in [0, 1] -> levels at strides 8, 16, 32, and the joints' maps at stride 4."""
         levels, finest = self.pyramid(x)
         p8, p16, p32 = (level / spread for level, spread in zip(levels, SPREADS, strict=True))
         logits, hidden, ways = self.said(finest)
-        maps, ways = logits.sigmoid(), ways / WAY
-        return [
-            torch.cat((p8, F.pixel_unshuffle(maps, 2), F.avg_pool2d(hidden, 2)), 1),
-            torch.cat((p16, F.max_pool2d(maps, 4), F.avg_pool2d(ways, 4)), 1),
-            torch.cat((p32, F.max_pool2d(maps, 8), F.avg_pool2d(ways, 8)), 1),
+        heights, ways = logits.sigmoid(), ways / WAY
+        told = [
+            torch.cat((p8, F.pixel_unshuffle(heights, 2), F.avg_pool2d(hidden, 2)), 1),
+            torch.cat((p16, F.max_pool2d(heights, 4), F.avg_pool2d(ways, 4)), 1),
+            torch.cat((p32, F.max_pool2d(heights, 8), F.avg_pool2d(ways, 8)), 1),
         ]
+        if self.offsets is None:
+            return told, None
+        offsets = self.offsets[1](self.offsets[0](finest)).unflatten(1, (JOINTS, 2))
+        return told, JointMaps(F.logsigmoid(logits.float()), offsets.float())
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Images (B, 3, H, W) RGB in [0, 1] -> levels at strides 8, 16, 32."""
+        return self.look(x)[0]
 
 
 def _blocks() -> Iterator[InvertedResidual]:
@@ -134,11 +149,11 @@ def _blocks() -> Iterator[InvertedResidual]:
 
 
 def from_graph(named: Mapping[str, npt.NDArray[np.generic]]) -> dict[str, Tensor]:
-    """The constants of MoveNet Thunder's TensorFlow graph, by their names there -> the state dict of a MoveNetTrunk.
+    """MoveNet Thunder's TensorFlow graph, its constants by name -> the state dict of a MoveNetTrunk with maps.
 
     Raises: KeyError: a constant is missing. ValueError: one has another shape.
     """
-    state = MoveNetTrunk().state_dict()
+    state = MoveNetTrunk(maps=True).state_dict()
     names = _graph_names()
     out = {}
     for ours, shape in ((k, v.shape) for k, v in state.items()):
@@ -178,7 +193,11 @@ def _graph_names() -> dict[str, str]:
         theirs = f"{pyramid}separable_conv2d{f'_{i}' if i else ''}/separable_conv2d"
         names[f"smooth.{i}.depthwise.weight"] = f"{theirs}/ReadVariableOp"
         folded(f"smooth.{i}.pointwise", theirs)
-    for ours, head, number in (("joints", "kpt_heatmap_0", 4), ("ways", "kpt_regress_0", 5)):
+    for ours, head, number in (
+        ("joints", "kpt_heatmap_0", 4),
+        ("ways", "kpt_regress_0", 5),
+        ("offsets", "kpt_offset_0", 6),
+    ):
         theirs = f"{call}{head}/separable_conv2d_{number}"
         names[f"{ours}.0.depthwise.weight"] = f"{theirs}/separable_conv2d/ReadVariableOp"
         plain(f"{ours}.0.pointwise", f"{theirs}/separable_conv2d/ReadVariableOp_1", theirs)

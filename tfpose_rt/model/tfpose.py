@@ -12,10 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from tfpose_rt.config import ModelConfig
-from tfpose_rt.model.backbone import build_backbone
+from tfpose_rt.model.backbone import build_backbone, look
+from tfpose_rt.model.fusion import Fusion, Guess, JointMaps
 from tfpose_rt.model.transformer import DecoderLayer, EncoderLayer, pixel_centres, sine_positions
 
 EPS = 1e-4  # keeps the logit of a coordinate finite; 0.02 px of a 192 px crop
+MAP_STRIDE = 4  # of a trunk's own maps of the joints
 SIGMA_FLOOR = 0.002  # 0.5 px of a 256 px crop: labels are not better than that
 
 
@@ -87,7 +89,7 @@ class TFPose(nn.Module):
         super().__init__()
         self.config = config
         c, levels = config.channels, len(config.strides)
-        self.trunk = build_backbone(config.trunk, config.strides)
+        self.trunk = build_backbone(config.trunk, config.strides, config.maps)
         self.project = nn.ModuleList(
             nn.Sequential(nn.Conv2d(width, c, 1), nn.GroupNorm(32, c))
             for width in self.trunk.channels  # type: ignore[union-attr]
@@ -100,6 +102,9 @@ class TFPose(nn.Module):
         self.start = StartPose(config, mean_pose)
         self.decoder = nn.ModuleList(DecoderLayer(*shape, config.q2q) for _ in range(config.decoder_layers))
         self.heads = nn.ModuleList(Head(c) for _ in range(config.decoder_layers))
+        layers = config.decoder_layers if config.maps else 0
+        cells = (config.size[0] // MAP_STRIDE, config.size[1] // MAP_STRIDE)
+        self.fusions = nn.ModuleList(Fusion(c, config.keypoints, cells, d < layers - 1) for d in range(layers))
         sizes = list(zip(config.shapes[0::2], config.shapes[1::2], strict=True))
         self.register_buffer("positions", torch.cat([sine_positions(h, w, c) for h, w in sizes])[None], False)
         self.register_buffer("centres", pixel_centres(config.shapes), False)
@@ -108,36 +113,47 @@ class TFPose(nn.Module):
         # error = this * the guess's scale per joint, fitted likewise: half of the joints lie within
         self.register_buffer("error_scale", torch.ones(config.keypoints))
 
-    def encode(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) RGB in [0, 1] -> memory (B, S, C), levels one after another."""
-        levels = [p(f).flatten(2).transpose(1, 2) for p, f in zip(self.project, self.trunk(images), strict=True)]
+    def encode(self, images: Tensor) -> tuple[Tensor, JointMaps | None]:
+        """Images (B, 3, H, W) RGB in [0, 1] -> memory (B, S, C), levels one after another, and the trunk's maps."""
+        features, maps = look(self.trunk, images)
+        levels = [p(f).flatten(2).transpose(1, 2) for p, f in zip(self.project, features, strict=True)]
         z = torch.cat([f + e for f, e in zip(levels, self.level, strict=True)], 1)
         for layer in self.encoder:
             z = layer(z, self.positions, self.centres, self.config.shapes)
         # without encoder layers nothing has told the decoder where a token lies
-        return z if self.encoder else z + self.positions
+        return z if self.encoder else z + self.positions, maps
 
-    def decode(self, memory: Tensor) -> Guesses:
-        """Memory (B, S, C) -> one guess per layer; gradients stop between layers (iterative refinement)."""
+    def decode(self, memory: Tensor, maps: JointMaps | None = None) -> Guesses:
+        """Memory (B, S, C) -> one guess per layer; gradients stop between layers (iterative refinement).
+
+        Args:
+            memory: from `encode`.
+            maps: likewise; needed where the configuration asks for them.
+        """
         coarsest = self.config.shapes[-2] * self.config.shapes[-1]
         start = self.start(memory[:, -coarsest:])  # (B, K, 4)
         q = self.content.expand(memory.shape[0], -1, -1)  # (B, K, C)
         e = self.query[None]
         y = start[..., :2].sigmoid()  # (B, K, 2)  y^0
-        guesses = [(y, start[..., 2:], torch.zeros_like(y[..., 0]))] if self.config.start == "image" else []
-        for layer, head in zip(self.decoder, self.heads, strict=True):
+        guesses = [Guess(y, start[..., 2:], torch.zeros_like(y[..., 0]))] if self.config.start == "image" else []
+        for d, (layer, head) in enumerate(zip(self.decoder, self.heads, strict=True)):
             if guesses:  # a constant start has no guess of its own: it learns through the first layer
                 y = y.detach()
             q = layer(q, e, y, memory, self.config.shapes)
             out = head(q)  # (B, K, 5)
             y = (y.clamp(EPS, 1 - EPS).logit() + out[..., :2]).sigmoid()  # y^d = s(s^-1(y^{d-1}) + dy^d)
-            guesses.append((y, out[..., 2:4] - 2.0, out[..., 4]))
+            guess = Guess(y, out[..., 2:4] - 2.0, out[..., 4])
+            if self.fusions:
+                assert maps is not None, "this model needs the maps that `encode` gives"
+                q, guess = self.fusions[d](q, guess, maps)
+                y = guess.xy
+            guesses.append(guess)
         xy, scale, score = (torch.stack(part) for part in zip(*guesses, strict=True))
         return Guesses(xy, SIGMA_FLOOR + scale.exp().clamp(max=1.0), score, memory)
 
     def guesses(self, images: Tensor) -> Guesses:
         """Images (B, 3, H, W) -> everything training and `explain` look at."""
-        return self.decode(self.encode(images))
+        return self.decode(*self.encode(images))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Images (B, 3, H, W) RGB in [0, 1] -> keypoints, scores and errors.

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tfpose_rt.model.fusion import Fusion, Meeting
 from tfpose_rt.model.tfpose import TFPose
 from tfpose_rt.model.transformer import DeformableAttention, SelfAttention
 
@@ -28,6 +29,8 @@ class Layer:
         weights: (B, K, M, L, P) of those points; they sum to 1 over the levels and points of a head.
         q2q: (B, M, K, K) attention of each keypoint's query (rows) to all (columns), rows sum to 1; None without q2q.
         gathered: (B, K, C) what the p2q attention made of them.
+        witness: (B, K, 2) where the trunk's maps say the joints are, around this layer's own guess; None without maps.
+        share: (B, K) of the way from that guess to the witness that y^d went; None without maps.
     """
 
     before: Tensor
@@ -37,6 +40,8 @@ class Layer:
     weights: Tensor
     q2q: Tensor | None
     gathered: Tensor
+    witness: Tensor | None
+    share: Tensor | None
 
 
 @torch.no_grad()
@@ -50,6 +55,7 @@ def trace(model: TFPose, images: Tensor) -> list[Layer]:
     """
     p2q: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     q2q: list[Tensor] = []
+    meetings: list[Meeting] = []
 
     def sampled(module: nn.Module, given: tuple[Any, ...], out: Tensor) -> None:
         assert isinstance(module, DeformableAttention)
@@ -61,12 +67,17 @@ def trace(model: TFPose, images: Tensor) -> list[Layer]:
         assert isinstance(module, SelfAttention)
         q2q.append(module.weights(given[0]))
 
+    def met(module: nn.Module, given: tuple[Any, ...]) -> None:
+        assert isinstance(module, Fusion)
+        meetings.append(module.meet(*given))
+
     hooks = [layer.attention.register_forward_hook(sampled) for layer in model.decoder]  # type: ignore[union-attr]
     hooks += [
         layer.self_attention.register_forward_hook(listened)  # type: ignore[union-attr]
         for layer in model.decoder
         if layer.self_attention is not None
     ]
+    hooks += [fusion.register_forward_pre_hook(met) for fusion in model.fusions]
     try:
         told = model.guesses(images)
     finally:
@@ -76,9 +87,12 @@ def trace(model: TFPose, images: Tensor) -> list[Layer]:
     scores = told.score[first:].sigmoid()
     scores[-1] = (told.score[-1] * model.calibration[:, 0] + model.calibration[:, 1]).sigmoid()
     return [
-        Layer(before, told.xy[first + d], scores[d], places, weights, q2q[d] if q2q else None, out)
+        Layer(
+            before, told.xy[first + d], scores[d], places, weights, q2q[d] if q2q else None, out,
+            *((meetings[d].place, meetings[d].share) if meetings else (None, None)),
+        )
         for d, (before, places, weights, out) in enumerate(p2q)
-    ]
+    ]  # fmt: skip
 
 
 def sampling(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import re
 from collections.abc import Sequence
@@ -34,6 +35,8 @@ class Look:
     places: Array
     weights: Array
     q2q: Array | None
+    witness: Array | None
+    share: Array | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,13 +194,10 @@ def explain(spec: str, run: RunConfig | None = None, *, person: int = 0) -> Expl
 def _look(layer: Any) -> Look:
     """The first crop of a traced layer as numpy."""
 
-    def plain(tensor: Any) -> Array:
-        return np.asarray(tensor[0].cpu().double().numpy())  # in this order: Apple's GPUs have no float64
+    def plain(tensor: Any) -> Any:
+        return None if tensor is None else tensor[0].cpu().double().numpy()  # so: Apple's GPUs have no float64
 
-    return Look(
-        plain(layer.before), plain(layer.after), plain(layer.score), plain(layer.places), plain(layer.weights),
-        None if layer.q2q is None else plain(layer.q2q),
-    )  # fmt: skip
+    return Look(**{field.name: plain(getattr(layer, field.name)) for field in dataclasses.fields(Look)})
 
 
 def joint_of(text: str) -> int | None:
@@ -237,12 +237,21 @@ def table(seen: Explained, joint: int | None = None) -> str:
     x0, y0, x1, y1 = seen.boxes[seen.number].tolist()
     box = f"box {x0:.1f}, {y0:.1f} to {x1:.1f}, {y1:.1f}, score {seen.box_scores[seen.number]:.2f}"
     heads = [f"layer {d + 1}" for d in range(count)]
+    last = seen.looks[-1]
     lines = [f"{seen.title}; {box}", "moves in px of the picture, and where they end"]
-    lines.append(f"{'joint':16}" + "".join(f"{head:>9}" for head in [*heads, "x", "y", "score"]))
+    more: list[Array] = []
+    if last.witness is not None and last.share is not None:
+        lines[1] += "; maps: px from there to where the trunk's maps say, and the share of that way already gone"
+        more = [
+            np.linalg.norm(apply(invert(seen.to_crop), seen.in_crop(last.witness)) - seen.xy[-1], axis=-1),
+            last.share,
+        ]
+    heads += ["x", "y", "score", *(["maps", "share"] if more else [])]
+    lines.append(f"{'joint':16}" + "".join(f"{head:>9}" for head in heads))
     numbers = list(range(len(skeleton.NAMES))) if joint is None else [joint]
     for k in numbers:
         cells = [f"{move:9.2f}" for move in seen.moves[:, k]] + [f"{v:9.2f}" for v in seen.xy[-1, k]]
-        lines.append(f"{skeleton.NAMES[k]:16}" + "".join(cells) + f"{seen.looks[-1].score[k]:9.2f}")
+        lines.append(f"{skeleton.NAMES[k]:16}" + "".join(cells) + "".join(f"{v[k]:9.2f}" for v in (last.score, *more)))
     if joint is None:
         lines.append(f"{'mean':16}" + "".join(f"{move:9.2f}" for move in seen.moves.mean(1)))
     return "\n".join(lines)

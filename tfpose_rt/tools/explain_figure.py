@@ -15,7 +15,7 @@ from tfpose_rt.tools.timeline import SIDES
 from tfpose_rt.training.plots import blank
 
 HEAT = "RdYlBu_r"  # red high, blue low
-RIM, WAY = "#222222", "#FF00E0"
+RIM, WAY, WITNESS = "#222222", "#FF00E0", "#39FF14"
 LINKS = 30  # strongest q2q links on the body, when all joints are shown
 WIDE = 16.0  # in
 LABELS = [name.replace("_", " ") for name in NAMES]
@@ -98,12 +98,24 @@ def refinement(part: Any, seen: Explained, joint: int | None) -> None:
             continue
         for before, after in zip(seen.path[d - 1], xy, strict=True):
             one.plot(*np.stack((before, after)).T, color=WAY, lw=1.6, zorder=6)
+        _witnesses(one, seen, d - 1, joint)
         moves = seen.moves[d - 1]
         text = f"mean move {moves.mean():.2f} px" if joint is None else f"moved {moves[joint]:.2f} px"
         one.set_title(f"layer {d}: {text}", fontsize=9)
     for one in axes[1:]:
         one.set(xlim=(-0.5, seen.crop.shape[1] - 0.5), ylim=(seen.crop.shape[0] - 0.5, -0.5))
-    axes[-1].set_xlabel("magenta: the way from the guess before", fontsize=8)
+    maps = "" if seen.looks[-1].witness is None else "\ngreen: where the maps say, larger where it counts more"
+    axes[-1].set_xlabel(f"magenta: the way from the guess before{maps}", fontsize=8)
+
+
+def _witnesses(axes: Any, seen: Explained, layer: int, joint: int | None) -> None:
+    """Where the trunk's maps saw the joints when a layer had guessed, larger the more of the way was gone."""
+    look = seen.looks[layer]
+    if look.witness is None or look.share is None:
+        return
+    chosen = slice(None) if joint is None else [joint]
+    at, share = seen.in_crop(look.witness[chosen]), look.share[chosen]
+    axes.scatter(*at.T, s=4 + 40 * share, marker="D", facecolors="none", edgecolors=WITNESS, linewidths=1.1, zorder=7)
 
 
 def _picture(axes: Any, seen: Explained) -> None:

@@ -24,7 +24,7 @@ def start_from(model: TFPose, path: Path) -> tuple[int, int]:
     """Load what fits by name and shape: a whole TFPose, or a trunk alone; (tensors loaded, tensors of the model).
 
     A TFPose for crops of another size keeps its start pose: the map from the coarsest level is resampled. One on the
-    first of two joined trunks starts the whole where it stood: what the second adds begins at nothing.
+    first of two joined trunks starts the whole where it stood: what the second adds to the levels begins at nothing.
     """
     tensors, metadata = read(path)
     state = model.state_dict()
