@@ -81,7 +81,7 @@ class ModelConfig(Config):
     enlarge: float = 1.25  # of the box on each axis, what a crop shows in use, and in training on average
     strides: tuple[int, ...] = (8, 16, 32)
     q2q: bool = True  # self-attention between the keypoint queries
-    maps: bool = False  # each layer's guess is weighed against the trunk's own maps of the joints (MoveNet's)
+    maps: bool = False  # the last guess is weighed against the trunk's own maps of the joints (MoveNet's)
     start: str = "image"  # y^0: "mean" (a learned constant, the paper) or "image" (predicted from the coarsest level)
 
     def __post_init__(self) -> None:

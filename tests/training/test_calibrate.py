@@ -1,10 +1,13 @@
 import numpy as np
 import pytest
+import torch
 from scipy.special import expit
 
 from tfpose_rt.config import ModelConfig
+from tfpose_rt.crop import apply, crop_matrix, fit_box
+from tfpose_rt.model.fusion import JointMaps
 from tfpose_rt.model.tfpose import TFPose
-from tfpose_rt.training.calibrate import fit, fit_error, fit_joint
+from tfpose_rt.training.calibrate import fit, fit_error, fit_joint, fit_maps
 from tfpose_rt.training.data import Sample
 from tfpose_rt.training.evaluate import reliability
 from tfpose_rt.training.validate import answer
@@ -59,3 +62,33 @@ def test_a_fitted_model_states_errors_in_px_of_the_picture():
     far = np.linalg.norm(said.xy - np.stack([p.xy for p in people]), axis=-1)
     for part in (slice(0, 12), slice(12, 24)):
         assert (far <= said.errors)[part].mean() == pytest.approx(0.5, abs=0.12)
+
+
+@pytest.mark.parametrize("honest", [True, False])
+def test_maps_are_believed_as_far_as_they_are_right(honest):
+    """Maps that peak where people put the joints are followed; maps that peak elsewhere are not."""
+    config = ModelConfig(trunk="movenet", maps=True, channels=32, decoder_layers=1, size=(64, 96))
+    model = TFPose(config).eval()  # its own guess is the middle of the crop
+    rng = np.random.default_rng(0)
+    picture, box = np.zeros((200, 200, 3), np.uint8), np.array([60, 20, 140, 180], np.float32)
+    truth = rng.uniform((70, 40), (130, 160), (17, 2)).astype(np.float32)
+    people = [Sample(str(i), "x", "made", lambda: picture, box, truth, np.ones(17, np.float32), 2e3) for i in range(3)]
+    to_crop = crop_matrix(fit_box(box[None], config.size, config.enlarge), config.size)
+    in_crop = (apply(to_crop, truth[None])[0] + 0.5) / 4  # cells of stride 4
+    peaks = in_crop if honest else np.array([15.0, 23.0]) - in_crop
+    cells = peaks.round().astype(int).clip(0, (15, 23))
+    logits = torch.full((17, 24, 16), -6.0)
+    logits[range(17), cells[:, 1], cells[:, 0]] = 2.0
+    offsets = torch.tensor((peaks - cells)[:, ::-1].copy(), dtype=torch.float32)  # y before x
+    memory = torch.zeros(3, 126, 32)
+    heights = torch.nn.functional.logsigmoid(logits).expand(3, -1, -1, -1)
+    model.encode = lambda _: (memory, JointMaps(heights, offsets[None, :, :, None, None].expand(3, -1, -1, 24, 16)))
+    before = np.linalg.norm(answer(model, people).xy - truth, axis=-1).mean()
+    oks = fit_maps(model, people)
+    after = np.linalg.norm(answer(model, people).xy - truth, axis=-1).mean()
+    if honest:
+        assert oks > 0.9
+        assert after < 1  # px of the picture
+    else:
+        assert float(model.fusion.doubt) > 1.2  # where it started
+        assert after < before

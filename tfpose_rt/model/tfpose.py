@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tfpose_rt.config import ModelConfig
 from tfpose_rt.model.backbone import build_backbone, look
-from tfpose_rt.model.fusion import Fusion, Guess, JointMaps
+from tfpose_rt.model.fusion import Fusion, JointMaps
 from tfpose_rt.model.transformer import DecoderLayer, EncoderLayer, pixel_centres, sine_positions
 
 EPS = 1e-4  # keeps the logit of a coordinate finite; 0.02 px of a 192 px crop
@@ -102,9 +102,8 @@ class TFPose(nn.Module):
         self.start = StartPose(config, mean_pose)
         self.decoder = nn.ModuleList(DecoderLayer(*shape, config.q2q) for _ in range(config.decoder_layers))
         self.heads = nn.ModuleList(Head(c) for _ in range(config.decoder_layers))
-        layers = config.decoder_layers if config.maps else 0
         cells = (config.size[0] // MAP_STRIDE, config.size[1] // MAP_STRIDE)
-        self.fusions = nn.ModuleList(Fusion(c, config.keypoints, cells, d < layers - 1) for d in range(layers))
+        self.fusion = Fusion(cells) if config.maps else None
         sizes = list(zip(config.shapes[0::2], config.shapes[1::2], strict=True))
         self.register_buffer("positions", torch.cat([sine_positions(h, w, c) for h, w in sizes])[None], False)
         self.register_buffer("centres", pixel_centres(config.shapes), False)
@@ -135,21 +134,20 @@ class TFPose(nn.Module):
         q = self.content.expand(memory.shape[0], -1, -1)  # (B, K, C)
         e = self.query[None]
         y = start[..., :2].sigmoid()  # (B, K, 2)  y^0
-        guesses = [Guess(y, start[..., 2:], torch.zeros_like(y[..., 0]))] if self.config.start == "image" else []
-        for d, (layer, head) in enumerate(zip(self.decoder, self.heads, strict=True)):
+        guesses = [(y, start[..., 2:], torch.zeros_like(y[..., 0]))] if self.config.start == "image" else []
+        for layer, head in zip(self.decoder, self.heads, strict=True):
             if guesses:  # a constant start has no guess of its own: it learns through the first layer
                 y = y.detach()
             q = layer(q, e, y, memory, self.config.shapes)
             out = head(q)  # (B, K, 5)
             y = (y.clamp(EPS, 1 - EPS).logit() + out[..., :2]).sigmoid()  # y^d = s(s^-1(y^{d-1}) + dy^d)
-            guess = Guess(y, out[..., 2:4] - 2.0, out[..., 4])
-            if self.fusions:
-                assert maps is not None, "this model needs the maps that `encode` gives"
-                q, guess = self.fusions[d](q, guess, maps)
-                y = guess.xy
-            guesses.append(guess)
+            guesses.append((y, out[..., 2:4] - 2.0, out[..., 4]))
         xy, scale, score = (torch.stack(part) for part in zip(*guesses, strict=True))
-        return Guesses(xy, SIGMA_FLOOR + scale.exp().clamp(max=1.0), score, memory)
+        sigma = SIGMA_FLOOR + scale.exp().clamp(max=1.0)
+        if self.fusion is not None:
+            assert maps is not None, "this model needs the maps that `encode` gives"
+            xy = torch.cat((xy[:-1], self.fusion(xy[-1], sigma[-1], maps)[None]))
+        return Guesses(xy, sigma, score, memory)
 
     def guesses(self, images: Tensor) -> Guesses:
         """Images (B, 3, H, W) -> everything training and `explain` look at."""

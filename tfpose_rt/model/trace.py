@@ -29,8 +29,9 @@ class Layer:
         weights: (B, K, M, L, P) of those points; they sum to 1 over the levels and points of a head.
         q2q: (B, M, K, K) attention of each keypoint's query (rows) to all (columns), rows sum to 1; None without q2q.
         gathered: (B, K, C) what the p2q attention made of them.
-        witness: (B, K, 2) where the trunk's maps say the joints are, around this layer's own guess; None without maps.
-        share: (B, K) of the way from that guess to the witness that y^d went; None without maps.
+        witness: (B, K, 2) where the trunk's maps see the joints, around the last layer's own guess; None in others, and
+            without maps.
+        share: (B, K) of the way from that guess to the witness that `after` went; None likewise.
     """
 
     before: Tensor
@@ -67,7 +68,7 @@ def trace(model: TFPose, images: Tensor) -> list[Layer]:
         assert isinstance(module, SelfAttention)
         q2q.append(module.weights(given[0]))
 
-    def met(module: nn.Module, given: tuple[Any, ...]) -> None:
+    def meet(module: nn.Module, given: tuple[Any, ...]) -> None:
         assert isinstance(module, Fusion)
         meetings.append(module.meet(*given))
 
@@ -77,7 +78,8 @@ def trace(model: TFPose, images: Tensor) -> list[Layer]:
         for layer in model.decoder
         if layer.self_attention is not None
     ]
-    hooks += [fusion.register_forward_pre_hook(met) for fusion in model.fusions]
+    if model.fusion is not None:
+        hooks.append(model.fusion.register_forward_pre_hook(meet))
     try:
         told = model.guesses(images)
     finally:
@@ -86,13 +88,11 @@ def trace(model: TFPose, images: Tensor) -> list[Layer]:
     first = len(told.xy) - len(p2q)  # a start pose that is predicted comes before the layers' own
     scores = told.score[first:].sigmoid()
     scores[-1] = (told.score[-1] * model.calibration[:, 0] + model.calibration[:, 1]).sigmoid()
+    met = [(None, None)] * (len(p2q) - len(meetings)) + [(meeting.place, meeting.share) for meeting in meetings]
     return [
-        Layer(
-            before, told.xy[first + d], scores[d], places, weights, q2q[d] if q2q else None, out,
-            *((meetings[d].place, meetings[d].share) if meetings else (None, None)),
-        )
+        Layer(before, told.xy[first + d], scores[d], places, weights, q2q[d] if q2q else None, out, *met[d])
         for d, (before, places, weights, out) in enumerate(p2q)
-    ]  # fmt: skip
+    ]
 
 
 def sampling(
