@@ -13,13 +13,14 @@ from tfpose_rt.errors import UsageError
 from tfpose_rt.model.backbone import build_backbone
 from tfpose_rt.model.fusion import Fusion, JointMaps
 from tfpose_rt.model.tfpose import TFPose
+from tfpose_rt.skeleton import FLIPS
 
 CONFIG = ModelConfig(trunk="movenet", maps=True, channels=32, decoder_layers=2, size=(64, 96))
 W, H = 12, 16
 
 
 def fusion_of(power=4.0, blur=2.0, doubt=1.2):
-    fusion = Fusion((W, H))
+    fusion = Fusion((W, H), 17)
     for term, value in ((fusion.power, power), (fusion.blur, blur), (fusion.doubt, doubt)):
         term.fill_(value)
     return fusion
@@ -41,7 +42,7 @@ def at(x, y):
 
 def test_a_single_peak_is_the_place_with_its_offset_within_the_cell():
     peak = maps_with([(0, 7, 9, 2.0)], offset=(0.25, -0.5))
-    place, height = fusion_of().witness(at(6, 8), torch.full((1, 1, 2), 3.0), peak)
+    place, height, _ = fusion_of().witness(at(6, 8), torch.full((1, 1, 2), 3.0), peak)
     torch.testing.assert_close(place, at(7.25, 8.5), atol=1e-4, rtol=0)
     assert float(height) == pytest.approx(1 / (1 + math.exp(-2)), abs=1e-3)
 
@@ -49,7 +50,7 @@ def test_a_single_peak_is_the_place_with_its_offset_within_the_cell():
 def test_of_two_equal_peaks_the_nearer_one_is_meant():
     peaks = maps_with([(0, 2, 3, 1.0), (0, 9, 12, 1.0)])
     for x, y in ((2, 3), (9, 12)):
-        place, _ = fusion_of().witness(at(x + 1, y + 1), torch.full((1, 1, 2), 2.0), peaks)
+        place, _, _ = fusion_of().witness(at(x + 1, y + 1), torch.full((1, 1, 2), 2.0), peaks)
         torch.testing.assert_close(place, at(x, y), atol=0.01, rtol=0)
 
 
@@ -59,7 +60,7 @@ def test_the_witness_is_a_posterior_mean():
     logits, offsets = (torch.randn(shape, generator=generator) for shape in ((2, 3, H, W), (2, 3, 2, H, W)))
     xy, spread = torch.rand(2, 3, 2, generator=generator), 1 + torch.rand(2, 3, 2, generator=generator)
     power, blur = 2.4, 1.6
-    place, height = fusion_of(power, blur).witness(xy, spread, JointMaps(F.logsigmoid(logits), offsets))
+    place, height, evidence = fusion_of(power, blur).witness(xy, spread, JointMaps(F.logsigmoid(logits), offsets))
     for b, k in np.ndindex(2, 3):
         total, x_sum, y_sum, h_sum = 0.0, 0.0, 0.0, 0.0
         for y, x in np.ndindex(H, W):
@@ -75,23 +76,39 @@ def test_the_witness_is_a_posterior_mean():
         wanted = [min(max(x_sum / total / W, 0), 1), min(max(y_sum / total / H, 0), 1)]
         assert place[b, k].tolist() == pytest.approx(wanted, abs=1e-5)
         assert float(height[b, k]) == pytest.approx(h_sum / total, abs=1e-5)
+        assert float(evidence[b, k]) == pytest.approx(math.log(total), abs=1e-4)
 
 
 def test_the_share_is_by_the_variances_of_both():
     """A witness of height 0.9 two cells from a guess of scale 0.2 and 0.1: 2.4 and 1.6 cells, 2.884 together."""
-    xy = fusion_of()(at(6, 8), torch.tensor([[[0.2, 0.1]]]), maps_with([(0, 8, 8, math.log(0.9 / 0.1))]))
+    maps = maps_with([(k, 8, 8, math.log(0.9 / 0.1)) for k in range(17)], 17)
+    xy = fusion_of()(at(6, 8).expand(1, 17, 2), torch.tensor([[[0.2, 0.1]]]).expand(1, 17, 2), maps)
     share = 1 / (1 + (1.2 / (0.9 * 2.884)) ** 2)
-    torch.testing.assert_close(xy, at(6 + 2 * share, 8), atol=1e-3, rtol=0)
+    torch.testing.assert_close(xy, at(6 + 2 * share, 8).expand(1, 17, 2), atol=1e-3, rtol=0)
 
 
 def test_an_empty_map_changes_nothing():
-    xy = fusion_of()(at(3, 4), torch.full((1, 1, 2), 0.1), maps_with([]))
-    torch.testing.assert_close(xy, at(3, 4), atol=1e-6, rtol=0)
+    xy = fusion_of()(at(3, 4).expand(1, 17, 2), torch.full((1, 17, 2), 0.1), maps_with([], 17))
+    torch.testing.assert_close(xy, at(3, 4).expand(1, 17, 2), atol=1e-6, rtol=0)
+
+
+def test_maps_of_a_person_who_faces_the_other_way_are_read_in_the_mirror():
+    """Limbs stay where they are seen, and keep the sides the guess gave them; one joint alone turns nobody round."""
+    cells = [(1 + k % 10, 1 + (3 * k) % 14) for k in range(17)]
+    guess = torch.tensor([[[x / W, y / H] for x, y in cells]])
+    sigma = torch.full((1, 17, 2), 0.2)  # unsure: it would go most of the way
+    for labels in (range(17), FLIPS[17]):
+        maps = maps_with([(labels[k], *cells[k], 3.0) for k in range(17)], 17)
+        torch.testing.assert_close(fusion_of()(guess, sigma, maps), guess, atol=1e-3, rtol=0)
+    swapped = [*range(9), 10, 9, *range(11, 17)]  # the wrists alone, and hardly seen
+    maps = maps_with([(swapped[k], *cells[k], -5.0 if k in (9, 10) else 3.0) for k in range(17)], 17)
+    met = fusion_of().meet(guess, sigma, maps)
+    torch.testing.assert_close(met.place[:, 9], guess[:, 10], atol=0.05, rtol=0)
 
 
 def test_a_place_beyond_the_crop_is_held_at_its_edge():
     peak = maps_with([(0, 11, 15, 3.0)], offset=(2.0, 2.0))
-    place, _ = fusion_of().witness(at(11, 15), torch.full((1, 1, 2), 2.0), peak)
+    place, _, _ = fusion_of().witness(at(11, 15), torch.full((1, 1, 2), 2.0), peak)
     assert place.tolist() == [[[1.0, 1.0]]]
 
 

@@ -103,7 +103,7 @@ class TFPose(nn.Module):
         self.decoder = nn.ModuleList(DecoderLayer(*shape, config.q2q) for _ in range(config.decoder_layers))
         self.heads = nn.ModuleList(Head(c) for _ in range(config.decoder_layers))
         cells = (config.size[0] // MAP_STRIDE, config.size[1] // MAP_STRIDE)
-        self.fusion = Fusion(cells) if config.maps else None
+        self.fusion = Fusion(cells, config.keypoints) if config.maps else None
         sizes = list(zip(config.shapes[0::2], config.shapes[1::2], strict=True))
         self.register_buffer("positions", torch.cat([sine_positions(h, w, c) for h, w in sizes])[None], False)
         self.register_buffer("centres", pixel_centres(config.shapes), False)
