@@ -89,11 +89,11 @@ def _mobilenet(strides: Sequence[int]) -> ImageNetTrunk:
     return ImageNetTrunk(stages, {ends[s][0]: s for s in strides}, [ends[s][1] for s in strides])
 
 
-def _pyramid(what: str, build: Callable[[bool], nn.Module]) -> Callable[[Sequence[int], bool], nn.Module]:
-    def built(strides: Sequence[int], maps: bool) -> nn.Module:
+def _pyramid(what: str, build: Callable[[], nn.Module]) -> Callable[[Sequence[int]], nn.Module]:
+    def built(strides: Sequence[int]) -> nn.Module:
         if tuple(strides) != (8, 16, 32):
             raise UsageError(f"strides = {tuple(strides)}", why=f"{what} has levels 8, 16, 32", fix="8, 16, 32")
-        return build(maps)
+        return build()
 
     return built
 
@@ -132,17 +132,18 @@ def parts_of(trunk: nn.Module) -> dict[str, nn.Module]:
     return dict(trunk.parts.items()) if isinstance(trunk, JoinedTrunk) else {}
 
 
-# A newcomer is one line here: a function of the strides, and of whether maps of the joints are asked for (a trunk that
-# has none need not look at it), that gives a module with `strides` and `channels`.
-BACKBONES: dict[str, Callable[[Sequence[int], bool], nn.Module]] = {
-    "resnet18": lambda strides, _: _resnet("resnet18", strides),
-    "resnet50": lambda strides, _: _resnet("resnet50", strides),
-    "mobilenet_v2": lambda strides, _: _mobilenet(strides),
-    "yolo11n-pose": _pyramid("a YOLO trunk", lambda _: YoloTrunk(1, 11, pose=51)),
+# A newcomer is one line here: a function of the strides that gives a module with `strides` and `channels`.
+BACKBONES: dict[str, Callable[[Sequence[int]], nn.Module]] = {
+    "resnet18": lambda strides: _resnet("resnet18", strides),
+    "resnet50": lambda strides: _resnet("resnet50", strides),
+    "mobilenet_v2": _mobilenet,
+    "yolo11n-pose": _pyramid("a YOLO trunk", lambda: YoloTrunk(1, 11, pose=51)),
     "movenet": _pyramid("MoveNet's trunk", MoveNetTrunk),
-    "yolo26n": _pyramid("a YOLO trunk", lambda _: YoloTrunk(1, 26)),
-    "yolo26s": _pyramid("a YOLO trunk", lambda _: YoloTrunk(2, 26)),
+    "yolo26n": _pyramid("a YOLO trunk", lambda: YoloTrunk(1, 26)),
+    "yolo26s": _pyramid("a YOLO trunk", lambda: YoloTrunk(2, 26)),
 }
+# Those of them that can give maps of the joints, made so that they do.
+WITH_MAPS = {"movenet": _pyramid("MoveNet's trunk", lambda: MoveNetTrunk(maps=True))}
 
 
 def build_backbone(name: str, strides: Sequence[int], maps: bool = False) -> nn.Module:
@@ -161,5 +162,6 @@ def build_backbone(name: str, strides: Sequence[int], maps: bool = False) -> nn.
         raise UsageError(
             f"strides = {tuple(strides)}", why="levels are ascending, out of 4, 8, 16, 32", fix="8, 16, 32"
         )
-    parts = {part: BACKBONES[part](strides, maps) for part in names}
+    makers = BACKBONES | (WITH_MAPS if maps else {})
+    parts = {part: makers[part](strides) for part in names}
     return JoinedTrunk(parts) if len(parts) > 1 else parts[name]
