@@ -81,7 +81,7 @@ class ModelConfig(Config):
     enlarge: float = 1.25  # of the box on each axis, what a crop shows in use, and in training on average
     strides: tuple[int, ...] = (8, 16, 32)
     q2q: bool = True  # self-attention between the keypoint queries
-    maps: bool = False  # the last guess is weighed against the trunk's own maps of the joints (MoveNet's)
+    witness: str = ""  # whose maps of the joints the last guess is weighed against: a part of the trunk, or beside it
     start: str = "image"  # y^0: "mean" (a learned constant, the paper) or "image" (predicted from the coarsest level)
 
     def __post_init__(self) -> None:
@@ -97,9 +97,9 @@ class ModelConfig(Config):
             raise UsageError(f"channels = {self.channels}", why=why, fix="192")
         if self.decoder_layers < 1 or self.encoder_layers < 0:
             raise UsageError("decoder_layers", why="at least one layer gives the answer", fix="decoder_layers = 3")
-        if self.maps and not ("movenet" in self.trunk.split("+") and self.keypoints == 17):
-            why = "only MoveNet's trunk has maps, of COCO's 17 joints"
-            raise UsageError(f"maps = true with trunk = {self.trunk!r}", why=why, fix="maps = false")
+        if self.witness and self.keypoints != 17:
+            why = f"witnesses know COCO's 17 joints, not {self.keypoints}"
+            raise UsageError(f"witness = {self.witness!r}", why=why, fix='witness = ""')
         if self.start not in ("mean", "image"):
             raise UsageError(f"start = {self.start!r}", why="the start pose is mean or image", fix='start = "image"')
 
@@ -112,7 +112,7 @@ class ModelConfig(Config):
 
 MODELS: dict[str, ModelConfig] = {
     "n": ModelConfig(enlarge=1.1),  # larger people are worth more to small crops than room around them
-    "s": ModelConfig(name="s", trunk="yolo11n-pose+movenet", maps=True, enlarge=1.1),
+    "s": ModelConfig(name="s", trunk="yolo11n-pose+movenet", witness="movenet", enlarge=1.1),
     "m": ModelConfig(name="m", trunk="resnet50", channels=256, encoder_layers=4, decoder_layers=6),
     "l": ModelConfig(
         name="l", trunk="resnet50", channels=256, encoder_layers=6, decoder_layers=6, size=(288, 384)

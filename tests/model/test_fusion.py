@@ -1,4 +1,4 @@
-"""A guess weighed against a trunk's maps of the joints: by hand, and against plain float64 loops."""
+"""A guess weighed against a witness's maps of the joints: by hand, and against plain float64 loops."""
 
 import dataclasses
 import math
@@ -15,7 +15,7 @@ from tfpose_rt.model.fusion import Fusion, JointMaps
 from tfpose_rt.model.tfpose import TFPose
 from tfpose_rt.skeleton import FLIPS
 
-CONFIG = ModelConfig(trunk="movenet", maps=True, channels=32, decoder_layers=2, size=(64, 96))
+CONFIG = ModelConfig(trunk="movenet", witness="movenet", channels=32, decoder_layers=2, size=(64, 96))
 W, H = 12, 16
 
 
@@ -40,9 +40,14 @@ def at(x, y):
     return torch.tensor([[[x / W, y / H]]])
 
 
+def asked(fusion, xy, spread, maps):
+    """What the maps say around one guess of each joint."""
+    return [part.squeeze(2) for part in fusion.witness(xy[:, :, None], spread[:, :, None], maps)]
+
+
 def test_a_single_peak_is_the_place_with_its_offset_within_the_cell():
     peak = maps_with([(0, 7, 9, 2.0)], offset=(0.25, -0.5))
-    place, height, _ = fusion_of().witness(at(6, 8), torch.full((1, 1, 2), 3.0), peak)
+    place, height, _ = asked(fusion_of(), at(6, 8), torch.full((1, 1, 2), 3.0), peak)
     torch.testing.assert_close(place, at(7.25, 8.5), atol=1e-4, rtol=0)
     assert float(height) == pytest.approx(1 / (1 + math.exp(-2)), abs=1e-3)
 
@@ -50,7 +55,7 @@ def test_a_single_peak_is_the_place_with_its_offset_within_the_cell():
 def test_of_two_equal_peaks_the_nearer_one_is_meant():
     peaks = maps_with([(0, 2, 3, 1.0), (0, 9, 12, 1.0)])
     for x, y in ((2, 3), (9, 12)):
-        place, _, _ = fusion_of().witness(at(x + 1, y + 1), torch.full((1, 1, 2), 2.0), peaks)
+        place, _, _ = asked(fusion_of(), at(x + 1, y + 1), torch.full((1, 1, 2), 2.0), peaks)
         torch.testing.assert_close(place, at(x, y), atol=0.01, rtol=0)
 
 
@@ -60,7 +65,7 @@ def test_the_witness_is_a_posterior_mean():
     logits, offsets = (torch.randn(shape, generator=generator) for shape in ((2, 3, H, W), (2, 3, 2, H, W)))
     xy, spread = torch.rand(2, 3, 2, generator=generator), 1 + torch.rand(2, 3, 2, generator=generator)
     power, blur = 2.4, 1.6
-    place, height, evidence = fusion_of(power, blur).witness(xy, spread, JointMaps(F.logsigmoid(logits), offsets))
+    place, height, evidence = asked(fusion_of(power, blur), xy, spread, JointMaps(F.logsigmoid(logits), offsets))
     for b, k in np.ndindex(2, 3):
         total, x_sum, y_sum, h_sum = 0.0, 0.0, 0.0, 0.0
         for y, x in np.ndindex(H, W):
@@ -108,7 +113,7 @@ def test_maps_of_a_person_who_faces_the_other_way_are_read_in_the_mirror():
 
 def test_a_place_beyond_the_crop_is_held_at_its_edge():
     peak = maps_with([(0, 11, 15, 3.0)], offset=(2.0, 2.0))
-    place, _, _ = fusion_of().witness(at(11, 15), torch.full((1, 1, 2), 2.0), peak)
+    place, _, _ = asked(fusion_of(), at(11, 15), torch.full((1, 1, 2), 2.0), peak)
     assert place.tolist() == [[[1.0, 1.0]]]
 
 
@@ -127,8 +132,7 @@ def test_the_last_guess_alone_meets_the_maps():
     torch.testing.assert_close(met.xy[-1], fusion(own.xy[-1], own.sigma[-1], maps))
     assert (met.xy[-1] - own.xy[-1]).abs().max() > 1e-3
     model.fusion = fusion
-    with pytest.raises(AssertionError, match="needs the maps"):
-        model.decode(memory)
+    assert torch.equal(model.decode(memory).xy, own.xy)  # without maps the guess stays the transformer's
 
 
 def test_the_guess_stays_a_prior():
@@ -150,17 +154,22 @@ def test_with_its_numbers_in_half_precision_it_says_nearly_the_same(dtype):
 
 
 def test_without_maps_there_is_no_fusion():
-    model = TFPose(dataclasses.replace(CONFIG, maps=False))
+    model = TFPose(dataclasses.replace(CONFIG, witness=""))
     assert model.fusion is None
     assert not any("fusion" in name for name in model.state_dict())
 
 
-def test_maps_of_a_trunk_that_has_none_are_a_usage_error():
-    for changes in ({"trunk": "yolo11n-pose"}, {"trunk": "movenet", "keypoints": 16}):
-        with pytest.raises(UsageError, match="only MoveNet's trunk has maps, of COCO's 17 joints; try: maps = false"):
-            ModelConfig(maps=True, **changes)
+def test_whoever_has_no_maps_is_no_witness():
+    for witness, trunk, why in (
+        ("yolo11n-pose", "yolo11n-pose", "this trunk has no maps of joints; try: movenet"),
+        ("movenet", "yolo11n-pose", "no such network; try: movenet-lightning, or movenet where that is a part"),
+    ):
+        with pytest.raises(UsageError, match=why):
+            TFPose(dataclasses.replace(CONFIG, trunk=trunk, witness=witness))
+    with pytest.raises(UsageError, match="witnesses know COCO's 17 joints, not 16"):
+        ModelConfig(witness="movenet", trunk="movenet", keypoints=16)
 
 
 def test_a_trunk_has_the_head_for_offsets_only_where_maps_are_asked_for():
     assert build_backbone("movenet", (8, 16, 32)).offsets is None
-    assert build_backbone("yolo11n-pose+movenet", (8, 16, 32), True).parts["movenet"].offsets is not None
+    assert build_backbone("yolo11n-pose+movenet", (8, 16, 32), "movenet").parts["movenet"].offsets is not None

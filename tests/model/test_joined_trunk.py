@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from tfpose_rt.config import ModelConfig
 from tfpose_rt.errors import UsageError
 from tfpose_rt.model.backbone import build_backbone
-from tfpose_rt.model.movenet_trunk import MoveNetTrunk, conv, roomy
+from tfpose_rt.model.movenet import conv, roomy
+from tfpose_rt.model.movenet_trunk import MoveNetTrunk
 from tfpose_rt.model.quantise import observe, quantise
 from tfpose_rt.model.tfpose import TFPose
 from tfpose_rt.model.weights import save_model, write

@@ -115,7 +115,7 @@ def test_the_model_is_left_as_it_was(traced):
 @pytest.mark.parametrize(("doubt", "share"), [(1e-6, 1.0), (1e6, 0.0)])
 def test_who_trusts_the_maps_ends_where_they_say(doubt, share):
     """All of the way and none of it; the last layer alone meets the maps."""
-    model, images = model_of(trunk="movenet", channels=32, maps=True), torch.rand(2, 3, 96, 64)
+    model, images = model_of(trunk="movenet", channels=32, witness="movenet"), torch.rand(2, 3, 96, 64)
     model.fusion.doubt.fill_(doubt)
     layers = trace(model, images)
     last = layers[-1]

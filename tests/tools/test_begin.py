@@ -14,7 +14,7 @@ from tfpose_rt.model.weights import load_model, save_model, write
 from tfpose_rt.tools.begin import begin
 
 ONE = ModelConfig(trunk="yolo11n-pose", channels=32, decoder_layers=1, size=(64, 96))
-BOTH = dataclasses.replace(ONE, trunk="yolo11n-pose+movenet", maps=True)
+BOTH = dataclasses.replace(ONE, trunk="yolo11n-pose+movenet", witness="movenet")
 
 
 @pytest.fixture

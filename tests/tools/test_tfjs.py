@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from tfpose_rt.errors import WeightsError
-from tfpose_rt.model import movenet_trunk
+from tfpose_rt.model.movenet import graph_names
 from tfpose_rt.model.movenet_trunk import MoveNetTrunk
 from tfpose_rt.tools import trunk
 from tfpose_rt.tools.tfjs import read_constants
@@ -32,7 +32,7 @@ def graph(folder, arrays, **over):
 
 def movenet_graph(folder, state):
     """A trunk's weights laid out as in TensorFlow, under the names of MoveNet's own graph."""
-    names = movenet_trunk._graph_names()
+    names = graph_names(MoveNetTrunk(maps=True))
     arrays = {}
     for ours, theirs in names.items():
         weight = state[ours]
@@ -66,7 +66,7 @@ def test_movenet_becomes_a_trunk(tmp_path):
 
 
 def test_another_network_is_refused(tmp_path):
-    with pytest.raises(WeightsError, match="is not MoveNet Thunder"):
+    with pytest.raises(WeightsError, match="is not MoveNet Thunder or Lightning"):
         trunk.convert(graph(tmp_path, {"w": np.zeros(3, np.float32)}), tmp_path / "out.safetensors")
     state = MoveNetTrunk(maps=True).state_dict()
     state["joints.1.bias"] = torch.zeros(4)

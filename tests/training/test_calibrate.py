@@ -67,7 +67,7 @@ def test_a_fitted_model_states_errors_in_px_of_the_picture():
 @pytest.mark.parametrize("honest", [True, False])
 def test_maps_are_believed_as_far_as_they_are_right(honest):
     """Maps that peak where people put the joints are followed; maps that peak elsewhere are not."""
-    config = ModelConfig(trunk="movenet", maps=True, channels=32, decoder_layers=1, size=(64, 96))
+    config = ModelConfig(trunk="movenet", witness="movenet", channels=32, decoder_layers=1, size=(64, 96))
     model = TFPose(config).eval()  # its own guess is the middle of the crop
     rng = np.random.default_rng(0)
     picture, box = np.zeros((200, 200, 3), np.uint8), np.array([60, 20, 140, 180], np.float32)

@@ -13,7 +13,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from tfpose_rt.config import ModelConfig
 from tfpose_rt.errors import TfposeError, UsageError, WeightsError
 from tfpose_rt.model.tfpose import TFPose
-from tfpose_rt.model.weights import load_model, read, write
+from tfpose_rt.model.weights import load_model, read, save_model, write
 from tfpose_rt.ops.choice import KernelChoice
 from tfpose_rt.training import loop
 from tfpose_rt.training.checkpoint import Average
@@ -193,6 +193,22 @@ def test_a_recipe_from_words_and_flags(tmp_path):
     config = build_config("s", tmp_path / "r.toml", ["loss=l1", "decoder_layers=2"], {"lr": 0.002})
     assert (config.lr, config.loss, config.model.q2q, config.model.decoder_layers) == (0.002, "l1", False, 2)
     assert config.model.trunk == "yolo11n-pose+movenet"
+
+
+def test_finished_weights_keep_their_layers_and_their_witness(tmp_path):
+    """Of the model that is trained; what the file or the command says still wins."""
+    shape = ModelConfig(decoder_layers=1, witness="movenet-lightning", channels=32, size=(64, 96))
+    save_model(tmp_path / "n.safetensors", TFPose(shape), {})
+    write(tmp_path / "trunk.safetensors", {"a": torch.zeros(1)}, {})
+    start = [tmp_path / "n.safetensors", tmp_path / "trunk.safetensors"]
+    model = build_config("n", None, [], {}, start).model
+    assert (model.decoder_layers, model.witness) == (1, "movenet-lightning")
+    assert (model.channels, model.size) == (192, (192, 256))  # these are the command's
+    assert build_config("n", None, ["decoder_layers=2"], {}, start).model.decoder_layers == 2
+    assert build_config("s", None, [], {}, start).model.decoder_layers == 3
+    (tmp_path / "run.json").write_text(json.dumps({"model": model.to_dict()}))
+    assert build_config("n", None, [], {}, [tmp_path / "run.json"]).model == model
+    assert build_config("n", None, [], {}, [tmp_path / "none.json"]).model.decoder_layers == 3
 
 
 @pytest.mark.parametrize("word", ["losss=l1", "loss=huber", "channels=100"])

@@ -61,7 +61,8 @@ def train(
     given: dict[str, Any] = {"minutes": minutes, "epochs": epochs, "batch": batch, "lr": lr, "trunk_lr": trunk_lr}
     given |= {"weight_decay": weight_decay, "amp": amp, "workers": workers, "val_every": val_every}
     given |= {"seed": seed, "compile": compile_ or None}
-    recipe = recipe_of(model, config, set_, {k: v for k, v in given.items() if v is not None})
+    start = [save_dir / "run.json"] if resume and save_dir else init
+    recipe = recipe_of(model, config, set_, {k: v for k, v in given.items() if v is not None}, start)
     require_folder(data)
     data = data.absolute()  # which has a name even if it is here
     if resume:
@@ -111,7 +112,9 @@ def run(
         say(f"{best}; wrote {folder / 'best.safetensors'}")
 
 
-def recipe_of(model: str, file: Path | None, words: Sequence[str], flags: Mapping[str, Any]) -> TrainConfig:
+def recipe_of(
+    model: str, file: Path | None, words: Sequence[str], flags: Mapping[str, Any], init: Sequence[Path]
+) -> TrainConfig:
     """The whole recipe; an error about a setting names the file where it stands there and nobody typed another value.
 
     Raises: UsageError: an unknown model, key or value.
@@ -120,7 +123,7 @@ def recipe_of(model: str, file: Path | None, words: Sequence[str], flags: Mappin
 
     told = {} if file is None else read_toml(file)
     try:
-        return build_config(model, file, words, flags)
+        return build_config(model, file, words, flags, init)
     except UsageError as error:
         typed = {*flags, *(word.partition("=")[0] for word in words)}
         tables = [told, *(table for table in told.values() if isinstance(table, dict))]

@@ -146,22 +146,23 @@ BACKBONES: dict[str, Callable[[Sequence[int]], nn.Module]] = {
 WITH_MAPS = {"movenet": _pyramid("MoveNet's trunk", lambda: MoveNetTrunk(maps=True))}
 
 
-def build_backbone(name: str, strides: Sequence[int], maps: bool = False) -> nn.Module:
+def build_backbone(name: str, strides: Sequence[int], maps: str = "") -> nn.Module:
     """The trunk called `name` with levels at `strides` (ascending); "a+b" is a and b side by side.
 
     Args:
         name: of BACKBONES, or several joined by +.
         strides: of the levels.
-        maps: whether `look` is to give maps of the joints, too.
-    Raises: UsageError: no such trunk, or it has no level at one of the strides.
+        maps: one of them, whose maps of the joints `look` is to give, too.
+    Raises: UsageError: no such trunk, or it has no maps, or no level at one of the strides.
     """
     names = name.split("+")
     if not set(names) <= set(BACKBONES) or len(set(names)) < len(names):
         raise UsageError(f"trunk = {name!r}", why="no such trunk", fix=f"{', '.join(BACKBONES)}, or two joined by +")
+    if maps and maps not in WITH_MAPS:
+        raise UsageError(f"witness = {maps!r}", why="this trunk has no maps of joints", fix=", ".join(WITH_MAPS))
     if not set(strides) <= {4, 8, 16, 32} or list(strides) != sorted(set(strides)):
         raise UsageError(
             f"strides = {tuple(strides)}", why="levels are ascending, out of 4, 8, 16, 32", fix="8, 16, 32"
         )
-    makers = BACKBONES | (WITH_MAPS if maps else {})
-    parts = {part: makers[part](strides) for part in names}
+    parts = {part: (WITH_MAPS if part == maps else BACKBONES)[part](strides) for part in names}
     return JoinedTrunk(parts) if len(parts) > 1 else parts[name]

@@ -1,4 +1,4 @@
-"""What a trunk's own maps of the joints (heatmaps) say, weighed against the transformer's last guess.
+"""What a witness's maps of the joints (heatmaps) say, weighed against the transformer's last guess.
 
 The guess is a prior for where a joint is: normal around its place, with the scale that the model states. The joint's
 map is evidence: the probability of each cell, to a power. Prior times evidence is a posterior over the cells, and its
@@ -23,6 +23,8 @@ from tfpose_rt import skeleton
 POWER = 4.0  # of a map's probabilities: highest peaks win, neighbouring cells share
 BLUR = 2.0  # cells that a sure guess still looks around
 SIDES = 10.0  # log of how much likelier the maps must be with left and right exchanged to be read so
+FLOOR = -12.0  # log of a probability: below it a map says no, however far
+TINY = 1e-36  # of what a posterior adds up to; where there is no more, the guess stays
 DOUBT = 1.2  # cells: a witness of probability 1 counts as much as a guess with this scale, both axes together
 
 
@@ -34,11 +36,11 @@ class JointMaps(NamedTuple):
 
 
 class Witness(NamedTuple):
-    """What the maps say around a guess."""
+    """What the maps say around R guesses of each joint."""
 
-    place: Tensor  # (B, K, 2) in [0, 1], the posterior's mean
-    height: Tensor  # (B, K) in (0, 1), the maps' mean probability there
-    evidence: Tensor  # (B, K) log of how well map and guess fit, up to a constant of the guess
+    place: Tensor  # (B, K, R, 2) in [0, 1], the posterior's mean
+    height: Tensor  # (B, K, R) in (0, 1), the maps' mean probability there
+    evidence: Tensor  # (B, K, R) log of how well map and guess fit, up to a constant of the guess
 
 
 class Meeting(NamedTuple):
@@ -76,9 +78,12 @@ class Fusion(nn.Module):
 
     def meet(self, xy: Tensor, sigma: Tensor, maps: JointMaps) -> Meeting:
         """A guess, its scales and the maps, as `forward` takes them -> what comes of it."""
-        spread = sigma.detach() * self.cells  # (B, K, 2) cells
-        exchanged = JointMaps(*(part[:, self.mirror] for part in maps))
-        one, other = (self.witness(xy.detach(), spread, each) for each in (maps, exchanged))
+        guess, spread = xy.detach(), sigma.detach() * self.cells  # (B, K, 2), the latter in cells
+        # joint k held against the map of its mirror joint is that map held against joint k
+        guesses, spreads = (torch.stack((each, each[:, self.mirror]), 2) for each in (guess, spread))  # (B, K, 2, 2)
+        seen = self.witness(guesses, spreads, maps)
+        one = Witness(*(part[:, :, 0] for part in seen))
+        other = Witness(*(part[:, self.mirror, 1] for part in seen))
         turned = ((other.evidence - one.evidence).sum(1) > SIDES)[:, None]  # (B, 1)
         place = torch.where(turned[..., None], other.place, one.place)
         height = torch.where(turned, other.height, one.height)
@@ -86,23 +91,29 @@ class Fusion(nn.Module):
         return Meeting(place, odds / (1 + odds))
 
     def witness(self, xy: Tensor, spread: Tensor, maps: JointMaps) -> Witness:
-        """What the maps say around a guess.
+        """What the maps say around R guesses of each joint.
+
+        Prior and sums are separable: two small products of matrices, not a pass over the cells for each sum. Places
+        are counted from the guess, so that what rounding there is (bfloat16 in OpenVINO) is a share of the way.
 
         Args:
-            xy: (B, K, 2) in [0, 1], the prior's mean.
-            spread: (B, K, 2) its deviation, cells.
+            xy: (B, K, R, 2) in [0, 1], each prior's mean.
+            spread: (B, K, R, 2) its deviation, cells.
             maps: the evidence.
         """
-        b, k, h, w = maps.log_heights.shape
+        h, w = maps.log_heights.shape[-2:]
         x, y = (torch.arange(n, device=xy.device) for n in (w, h))
-        variance = spread**2 + self.blur**2  # (B, K, 2)
-        far_x = (x - xy[..., :1] * w) ** 2 / variance[..., :1]  # (B, K, w)
-        far_y = (y - xy[..., 1:] * h) ** 2 / variance[..., 1:]  # (B, K, h)
-        prior = -0.5 * (far_y[..., :, None] + far_x[..., None, :])
-        joint = (prior + self.power * maps.log_heights).flatten(2)  # (B, K, h * w) log of prior x evidence
-        posterior = joint.softmax(-1)
-        over_x, over_y = (posterior.view(b, k, h, w).sum(axis) for axis in (2, 3))
-        within = (posterior[:, :, None] * maps.offsets.flatten(3)).sum(-1)  # (B, K, 2), y before x
-        place = torch.stack(((over_x * x).sum(-1) + within[..., 1], (over_y * y).sum(-1) + within[..., 0]), -1)
-        height = (posterior * maps.log_heights.flatten(2).exp()).sum(-1)
-        return Witness((place / self.cells).clamp(0, 1), height, joint.logsumexp(-1))
+        variance = spread**2 + self.blur**2  # (B, K, R, 2)
+        right = x - xy[..., :1] * w  # (B, K, R, w) cells from the guess
+        down = y - xy[..., 1:] * h  # (B, K, R, h)
+        across, along = (-0.5 * right**2 / variance[..., :1]).exp(), (-0.5 * down**2 / variance[..., 1:]).exp()
+        belief = (self.power * maps.log_heights.clamp(min=FLOOR)).exp()[:, :, None]  # (B, K, 1, h, w)
+        told = torch.cat((torch.ones_like(belief), maps.log_heights.exp()[:, :, None], maps.offsets), 2) * belief
+        columns = torch.stack((along, along * down), 2).flatten(2, 3)[:, :, None] @ told  # (B, K, 4, 2R, w)
+        plain, sloped = columns.unflatten(3, (2, -1)).unbind(3)  # (B, K, 4, R, w)
+        total, height, within_y, within_x = (plain * across[:, :, None]).sum(-1).unbind(2)  # (B, K, R)
+        far_x = (plain[:, :, 0] * across * right).sum(-1) + within_x
+        far_y = (sloped[:, :, 0] * across).sum(-1) + within_y
+        total = total + TINY
+        moved = torch.stack((far_x, far_y), -1) / total[..., None] / self.cells
+        return Witness((xy + moved).clamp(0, 1), height / total, total.log())

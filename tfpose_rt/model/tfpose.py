@@ -15,6 +15,7 @@ from tfpose_rt.config import ModelConfig
 from tfpose_rt.model.backbone import build_backbone, look
 from tfpose_rt.model.fusion import Fusion, JointMaps
 from tfpose_rt.model.transformer import DecoderLayer, EncoderLayer, pixel_centres, sine_positions
+from tfpose_rt.model.witness import build_witness
 
 EPS = 1e-4  # keeps the logit of a coordinate finite; 0.02 px of a 192 px crop
 MAP_STRIDE = 4  # of a trunk's own maps of the joints
@@ -89,7 +90,9 @@ class TFPose(nn.Module):
         super().__init__()
         self.config = config
         c, levels = config.channels, len(config.strides)
-        self.trunk = build_backbone(config.trunk, config.strides, config.maps)
+        part = config.witness if config.witness in config.trunk.split("+") else ""
+        self.trunk = build_backbone(config.trunk, config.strides, part)
+        self.witness = build_witness(config.witness, config.size) if config.witness and not part else None
         self.project = nn.ModuleList(
             nn.Sequential(nn.Conv2d(width, c, 1), nn.GroupNorm(32, c))
             for width in self.trunk.channels  # type: ignore[union-attr]
@@ -103,7 +106,9 @@ class TFPose(nn.Module):
         self.decoder = nn.ModuleList(DecoderLayer(*shape, config.q2q) for _ in range(config.decoder_layers))
         self.heads = nn.ModuleList(Head(c) for _ in range(config.decoder_layers))
         cells = (config.size[0] // MAP_STRIDE, config.size[1] // MAP_STRIDE)
-        self.fusion = Fusion(cells, config.keypoints) if config.maps else None
+        if self.witness is not None:
+            cells = self.witness.requires_grad_(False).cells  # type: ignore[assignment]
+        self.fusion = Fusion(cells, config.keypoints) if config.witness else None
         sizes = list(zip(config.shapes[0::2], config.shapes[1::2], strict=True))
         self.register_buffer("positions", torch.cat([sine_positions(h, w, c) for h, w in sizes])[None], False)
         self.register_buffer("centres", pixel_centres(config.shapes), False)
@@ -113,8 +118,16 @@ class TFPose(nn.Module):
         self.register_buffer("error_scale", torch.ones(config.keypoints))
 
     def encode(self, images: Tensor) -> tuple[Tensor, JointMaps | None]:
-        """Images (B, 3, H, W) RGB in [0, 1] -> memory (B, S, C), levels one after another, and the trunk's maps."""
+        """What the decoder reads of images (B, 3, H, W) RGB in [0, 1].
+
+        Returns: memory (B, S, C), levels one after another; the joints' maps, where there is a witness. It is not asked
+            in training: of people that it learns from the transformer knows too much to need one.
+        """
         features, maps = look(self.trunk, images)
+        if self.training:
+            maps = None
+        elif self.witness is not None:
+            maps = self.witness(images)
         levels = [p(f).flatten(2).transpose(1, 2) for p, f in zip(self.project, features, strict=True)]
         z = torch.cat([f + e for f, e in zip(levels, self.level, strict=True)], 1)
         for layer in self.encoder:
@@ -127,7 +140,7 @@ class TFPose(nn.Module):
 
         Args:
             memory: from `encode`.
-            maps: likewise; needed where the configuration asks for them.
+            maps: likewise; without them the last guess stays the transformer's own.
         """
         coarsest = self.config.shapes[-2] * self.config.shapes[-1]
         start = self.start(memory[:, -coarsest:])  # (B, K, 4)
@@ -144,8 +157,7 @@ class TFPose(nn.Module):
             guesses.append((y, out[..., 2:4] - 2.0, out[..., 4]))
         xy, scale, score = (torch.stack(part) for part in zip(*guesses, strict=True))
         sigma = SIGMA_FLOOR + scale.exp().clamp(max=1.0)
-        if self.fusion is not None:
-            assert maps is not None, "this model needs the maps that `encode` gives"
+        if self.fusion is not None and maps is not None:
             xy = torch.cat((xy[:-1], self.fusion(xy[-1], sigma[-1], maps)[None]))
         return Guesses(xy, sigma, score, memory)
 

@@ -29,8 +29,8 @@ class Layer:
         weights: (B, K, M, L, P) of those points; they sum to 1 over the levels and points of a head.
         q2q: (B, M, K, K) attention of each keypoint's query (rows) to all (columns), rows sum to 1; None without q2q.
         gathered: (B, K, C) what the p2q attention made of them.
-        witness: (B, K, 2) where the trunk's maps see the joints, around the last layer's own guess; None in others, and
-            without maps.
+        witness: (B, K, 2) where its maps show the joints, around the last layer's own guess; None in others, or
+            without a witness.
         share: (B, K) of the way from that guess to the witness that `after` went; None likewise.
     """
 

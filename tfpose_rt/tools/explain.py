@@ -241,7 +241,7 @@ def table(seen: Explained, joint: int | None = None) -> str:
     lines = [f"{seen.title}; {box}", "moves in px of the picture, and where they end"]
     more: list[Array] = []
     if last.witness is not None and last.share is not None:
-        lines[1] += "; maps: px left to where the trunk's maps say; share: of the way there that was gone"
+        lines[1] += "; maps: px left to where the witness's maps say; share: of the way there that was gone"
         more = [
             np.linalg.norm(apply(invert(seen.to_crop), seen.in_crop(last.witness)) - seen.xy[-1], axis=-1),
             last.share,

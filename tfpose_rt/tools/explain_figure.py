@@ -109,7 +109,7 @@ def refinement(part: Any, seen: Explained, joint: int | None) -> None:
 
 
 def _witnesses(axes: Any, seen: Explained, layer: int, joint: int | None) -> None:
-    """Where the trunk's maps saw the joints when a layer had guessed, larger the more of the way was gone."""
+    """Where the witness's maps showed the joints when a layer had guessed, larger the more of the way was gone."""
     look = seen.looks[layer]
     if look.witness is None or look.share is None:
         return

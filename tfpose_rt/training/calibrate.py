@@ -1,4 +1,4 @@
-"""Fitted on people held out: scores and errors that mean what they say, and how far a trunk's maps are believed."""
+"""Fitted on people held out: scores and errors that mean what they say, and how far a witness is believed."""
 
 from __future__ import annotations
 

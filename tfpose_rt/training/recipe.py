@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tfpose_rt.config import MODELS, ModelConfig, unknown
-from tfpose_rt.errors import UsageError
+from tfpose_rt.errors import UsageError, WeightsError
 from tfpose_rt.files import read_toml
+from tfpose_rt.model.header import read_header
 from tfpose_rt.training.settings import AugmentConfig, TrainConfig
 
 
-def build_config(model: str, file: Path | None, words: Sequence[str], flags: Mapping[str, Any]) -> TrainConfig:
+def build_config(
+    model: str, file: Path | None, words: Sequence[str], flags: Mapping[str, Any], init: Sequence[Path] = ()
+) -> TrainConfig:
     """The whole recipe.
 
     Args:
@@ -22,12 +26,14 @@ def build_config(model: str, file: Path | None, words: Sequence[str], flags: Map
         file: TOML with settings of TrainConfig, those of the model under [model], of augmentation under [augment].
         words: KEY=VALUE, the value as TOML; a key of ModelConfig, AugmentConfig or TrainConfig.
         flags: settings of TrainConfig.
+        init: weights that training starts from, or the run.json of a run that goes on; where one is a TFPose of that
+            name, its decoder layers and its witness stay.
     Raises: UsageError: an unknown model, key or value.
     """
     if model not in MODELS:
         raise UsageError(f"--model {model}", why="no such model", fix=", ".join(MODELS))
     told: dict[str, Any] = {} if file is None else read_toml(file)
-    shape: dict[str, Any] = {**dataclasses.asdict(MODELS[model]), **_table(told, "model")}
+    shape: dict[str, Any] = {**dataclasses.asdict(MODELS[model]), **_finished(model, init), **_table(told, "model")}
     augment, recipe = _table(told, "augment"), dict(told)
     home = {
         field.name: values
@@ -44,6 +50,18 @@ def build_config(model: str, file: Path | None, words: Sequence[str], flags: Map
         except tomllib.TOMLDecodeError:
             home[key][key] = text  # a bare word is a string
     return TrainConfig.from_dict({**recipe, **flags, "model": shape, "augment": augment})
+
+
+def _finished(model: str, init: Sequence[Path]) -> dict[str, Any]:
+    """Decoder layers and witness of the last of these files that tells of a TFPose of that name; {} if none does."""
+    for path in reversed(init):
+        try:
+            shape = json.loads(path.read_text())["model"] if path.suffix == ".json" else read_header(path)[0].to_dict()
+        except (WeightsError, OSError, ValueError, KeyError):
+            continue  # a trunk, or what the loop will refuse
+        if shape["name"] == model:
+            return {key: shape[key] for key in ("decoder_layers", "witness") if key in shape}
+    return {}
 
 
 def _table(told: dict[str, Any], name: str) -> dict[str, Any]:

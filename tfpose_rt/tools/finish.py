@@ -1,0 +1,69 @@
+"""A trained model as it is shipped: python -m tfpose_rt.tools.finish TRAINED OUT [--layers N] [--witness NAME FILE].
+
+Every decoder layer is trained to answer, so the later ones can be left out where they add nothing; a witness beside the
+trunk is not asked in training, so it can come afterwards. What both need next is
+`python -m tfpose_rt.tools.calibrate PACKS OUT`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+
+from tfpose_rt.errors import OutputError, UsageError, WeightsError
+from tfpose_rt.tools.entry import exits
+
+
+def finish(trained: Path, out: Path, layers: int | None = None, witness: tuple[str, Path] | None = None) -> None:
+    """Write a model with fewer decoder layers, or with a witness, or both; its calibration is that of before.
+
+    Args:
+        trained: weights of a TFPose.
+        out: .safetensors to write, whole or not at all.
+        layers: of the decoder, the first so many; all, if left out.
+        witness: its name (of `model.witness.WITNESSES`), and the network as `tools.trunk` writes it.
+    Raises: UsageError: more layers than there are, or no such witness. WeightsError: the file holds another network.
+        OutputError: `out` exists.
+    """
+    from tfpose_rt.model.tfpose import TFPose
+    from tfpose_rt.model.weights import load_model, read, save_model
+
+    if out.exists():
+        raise OutputError(f"{out} exists", why="weights are never replaced", fix="another name")
+    before, metadata = load_model(trained)
+    config, state = before.config, before.state_dict()
+    if layers is not None:
+        if not 1 <= layers <= config.decoder_layers:
+            raise UsageError(f"--layers {layers}", why=f"the model has {config.decoder_layers}", fix="fewer of them")
+        config = dataclasses.replace(config, decoder_layers=layers)
+    if witness is not None:
+        name, file = witness
+        config = dataclasses.replace(config, witness=name)
+        state |= {f"witness.{key}": value.float() for key, value in read(file)[0].items()}
+    model = TFPose(config).eval()
+    wanted = model.state_dict()
+    fitted = {key for key in wanted if key.startswith("fusion.")}  # a new fusion begins with its usual numbers
+    missing = [k for k, v in wanted.items() if k not in fitted and (k not in state or state[k].shape != v.shape)]
+    if missing:
+        fix = "the network that --witness names, written by python -m tfpose_rt.tools.trunk"
+        raise WeightsError("the witness does not fit", why=f"{len(missing)} tensors, {missing[0]} is one", fix=fix)
+    model.load_state_dict({key: state.get(key, value) for key, value in wanted.items()})
+    save_model(out, model, {k: v for k, v in metadata.items() if k not in ("config", "format")})
+
+
+@exits
+def main() -> None:
+    """Finish one."""
+    parser = argparse.ArgumentParser(prog="python -m tfpose_rt.tools.finish", description=__doc__)
+    parser.add_argument("trained", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--layers", type=int, help="decoder layers to keep")
+    parser.add_argument("--witness", nargs=2, metavar=("NAME", "FILE"), help="a network beside the trunk")
+    given = parser.parse_args()
+    finish(given.trained, given.out, given.layers, given.witness and (given.witness[0], Path(given.witness[1])))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
