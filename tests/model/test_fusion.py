@@ -153,6 +153,17 @@ def test_with_its_numbers_in_half_precision_it_says_nearly_the_same(dtype):
     torch.testing.assert_close(exact, rough, atol=2e-3, rtol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_autocast_changes_nothing(dtype):
+    """Faint cells, to a power, are far below what float16 can hold."""
+    xy, sigma = torch.rand(1, 17, 2), torch.full((1, 17, 2), 0.3)
+    maps = maps_with([(k, k % W, k % H, -4.0) for k in range(17)], 17)
+    exact = fusion_of(6.0)(xy, sigma, maps)
+    assert (exact - xy).abs().max() > 1e-3
+    with torch.autocast("cpu", dtype):
+        assert torch.equal(fusion_of(6.0)(xy, sigma, maps), exact)
+
+
 def test_without_maps_there_is_no_fusion():
     model = TFPose(dataclasses.replace(CONFIG, witness=""))
     assert model.fusion is None

@@ -1,5 +1,6 @@
 """A network beside the trunk, asked for its maps of the joints."""
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from torch import nn
 
 from tfpose_rt import assets
 from tfpose_rt.config import ModelConfig
+from tfpose_rt.errors import UsageError
 from tfpose_rt.model.tfpose import TFPose
 from tfpose_rt.model.weights import load_model
 from tfpose_rt.model.witness import Lightning
@@ -84,11 +86,18 @@ class Joint(nn.Module):
         return finest[:, :2].repeat(1, 17, 1, 1)
 
 
+def test_crops_it_cannot_see_are_a_usage_error():
+    config = dataclasses.replace(CONFIG, trunk="mobilenet_v2", strides=(8, 16), size=(80, 112))
+    with pytest.raises(UsageError, match=r"size = \(80, 112\): a witness sees sides that are multiples of 32"):
+        TFPose(config)
+
+
 def test_the_last_guess_is_weighed_against_its_maps():
     model, images = TFPose(CONFIG).eval(), torch.rand(2, 3, 96, 64)
     with torch.no_grad():
         memory, maps = model.encode(images)
         assert all(torch.equal(one, other) for one, other in zip(maps, model.witness(images), strict=True))
+        assert model.fusion.cells.tolist() == [*maps.log_heights.shape[:1:-1]] == [12, 18]
         own = model.decode(memory)
         torch.testing.assert_close(model(images)[0], model.fusion(own.xy[-1], own.sigma[-1], maps))
     assert (model(images)[0] - own.xy[-1]).abs().max() > 1e-4
@@ -101,4 +110,15 @@ def test_in_training_it_is_neither_asked_nor_changed():
     assert not any(p.requires_grad for p in model.witness.parameters())
     model.decode(memory).xy.sum().backward()
     assert all(p.grad is None for p in model.witness.parameters())
-    assert any(p.grad is not None for p in model.trunk.parameters())
+
+
+@pytest.mark.parametrize("witness", ["", "movenet", "movenet-lightning"])
+def test_all_that_learns_is_taught_in_every_step(witness):
+    """As several processes side by side demand it: nothing waits for a gradient that never comes."""
+    config = dataclasses.replace(CONFIG, trunk="movenet", witness=witness, start="image")
+    model = TFPose(config).train()
+    memory, _ = model.encode(torch.rand(1, 3, 96, 64))
+    told = model.decode(memory)
+    (told.xy.sum() + told.sigma.sum() + told.score.sum()).backward()
+    idle = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert idle == []

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from tfpose_rt.errors import WeightsError
-from tfpose_rt.model.movenet import graph_names
+from tfpose_rt.model.movenet import JOINTS, WIDTHS, MoveNet, graph_names, head
 from tfpose_rt.model.movenet_trunk import MoveNetTrunk
 from tfpose_rt.tools import trunk
 from tfpose_rt.tools.tfjs import read_constants
@@ -63,6 +63,19 @@ def test_movenet_becomes_a_trunk(tmp_path):
     out = load_file(tmp_path / "out.safetensors")
     assert out.keys() == state.keys()
     assert all(torch.equal(out[name].float(), state[name]) for name in state)
+
+
+def test_lightning_becomes_a_witness(tmp_path):
+    torch.manual_seed(0)
+    network = MoveNet(WIDTHS["lightning"])
+    network.ways = head(2 * JOINTS)
+    state = {name: torch.randn_like(value).half().float() for name, value in network.state_dict().items()}
+    trunk.convert(movenet_graph(tmp_path, state), tmp_path / "out.safetensors")
+    out = load_file(tmp_path / "out.safetensors")
+    assert all(torch.equal(out[name].float(), state[name]) for name in state)
+    state["stem.weight"] = torch.zeros(48, 3, 3, 3)
+    with pytest.raises(WeightsError, match="48 channels behind the first convolution, not Lightning's or Thunder's"):
+        trunk.convert(movenet_graph(tmp_path, state), tmp_path / "other.safetensors")
 
 
 def test_another_network_is_refused(tmp_path):

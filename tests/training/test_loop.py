@@ -10,8 +10,9 @@ from program import run_program
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from tfpose_rt.config import ModelConfig
+from tfpose_rt.config import MODELS, ModelConfig
 from tfpose_rt.errors import TfposeError, UsageError, WeightsError
+from tfpose_rt.model.movenet import WIDTHS, MoveNet
 from tfpose_rt.model.tfpose import TFPose
 from tfpose_rt.model.weights import load_model, read, save_model, write
 from tfpose_rt.ops.choice import KernelChoice
@@ -195,20 +196,40 @@ def test_a_recipe_from_words_and_flags(tmp_path):
     assert config.model.trunk == "yolo11n-pose+movenet"
 
 
+def test_a_witness_that_nobody_brings_is_an_error(samples, tmp_path):
+    config = dataclasses.replace(SMALL, model=dataclasses.replace(SMALL.model, witness="movenet-lightning"), steps=1)
+    with pytest.raises(UsageError, match="witness = 'movenet-lightning': no --init holds that network"):
+        train(samples, config, tmp_path / "a", device=torch.device("cpu"))
+    write(tmp_path / "thunder.safetensors", MoveNet(WIDTHS["thunder"]).state_dict(), {})  # heads alike, the rest not
+    with pytest.raises(WeightsError, match="nothing in thunder"):
+        train(samples, config, tmp_path / "a", init=[tmp_path / "thunder.safetensors"], device=torch.device("cpu"))
+    network = MoveNet(WIDTHS["lightning"])
+    write(tmp_path / "lightning.safetensors", network.state_dict(), {})
+    train(samples, config, tmp_path / "a", init=[tmp_path / "lightning.safetensors"], device=torch.device("cpu"))
+    model, _ = load_model(tmp_path / "a" / "last.safetensors")
+    torch.testing.assert_close(model.witness.stem.weight, network.stem.weight, atol=1e-3, rtol=1e-3)
+    train(samples, dataclasses.replace(config, steps=2), tmp_path / "a", resume=True, device=torch.device("cpu"))
+
+
 def test_finished_weights_keep_their_layers_and_their_witness(tmp_path):
     """Of the model that is trained; what the file or the command says still wins."""
-    shape = ModelConfig(decoder_layers=1, witness="movenet-lightning", channels=32, size=(64, 96))
+    shape = ModelConfig(decoder_layers=1, witness="movenet-lightning", size=(64, 96))
     save_model(tmp_path / "n.safetensors", TFPose(shape), {})
     write(tmp_path / "trunk.safetensors", {"a": torch.zeros(1)}, {})
     start = [tmp_path / "n.safetensors", tmp_path / "trunk.safetensors"]
     model = build_config("n", None, [], {}, start).model
     assert (model.decoder_layers, model.witness) == (1, "movenet-lightning")
-    assert (model.channels, model.size) == (192, (192, 256))  # these are the command's
+    assert model.size == (192, 256)  # which is the command's
     assert build_config("n", None, ["decoder_layers=2"], {}, start).model.decoder_layers == 2
-    assert build_config("s", None, [], {}, start).model.decoder_layers == 3
+    other = build_config("s", None, [], {}, start).model
+    assert (other.decoder_layers, other.witness) == (1, "movenet")
+    assert build_config("m", None, [], {}, start).model == MODELS["m"]  # too wide to begin with that
+    assert build_config("n", None, ["keypoints=16"], {}, start).model.witness == ""
     (tmp_path / "run.json").write_text(json.dumps({"model": model.to_dict()}))
     assert build_config("n", None, [], {}, [tmp_path / "run.json"]).model == model
-    assert build_config("n", None, [], {}, [tmp_path / "none.json"]).model.decoder_layers == 3
+    for text in ("", "[]", '{"model": 1}'):
+        (tmp_path / "odd.json").write_text(text)
+        assert build_config("n", None, [], {}, [tmp_path / "odd.json"]).model == MODELS["n"]
 
 
 @pytest.mark.parametrize("word", ["losss=l1", "loss=huber", "channels=100"])

@@ -13,6 +13,7 @@ lie between the limbs; then each joint is held against the map of its mirror joi
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -78,6 +79,10 @@ class Fusion(nn.Module):
 
     def meet(self, xy: Tensor, sigma: Tensor, maps: JointMaps) -> Meeting:
         """A guess, its scales and the maps, as `forward` takes them -> what comes of it."""
+        with exact(xy.device.type):
+            return self._meet(xy, sigma, maps)
+
+    def _meet(self, xy: Tensor, sigma: Tensor, maps: JointMaps) -> Meeting:
         guess, spread = xy.detach(), sigma.detach() * self.cells  # (B, K, 2), the latter in cells
         # joint k held against the map of its mirror joint is that map held against joint k
         guesses, spreads = (torch.stack((each, each[:, self.mirror]), 2) for each in (guess, spread))  # (B, K, 2, 2)
@@ -117,3 +122,9 @@ class Fusion(nn.Module):
         total = total + TINY
         moved = torch.stack((far_x, far_y), -1) / total[..., None] / self.cells
         return Witness((xy + moved).clamp(0, 1), height / total, total.log())
+
+
+def exact(kind: str) -> AbstractContextManager[object]:
+    """No autocast on a device of this kind: a map's faint cells, to a power, are less than float16 can hold."""
+    # asked first, for tracing would take a context that changes nothing for an operator
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()

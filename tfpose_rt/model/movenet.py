@@ -100,7 +100,8 @@ class MoveNet(nn.Module):
         self.lateral = nn.ModuleList(conv(c, out, 1) for c, out in zip(tapped, widths, strict=True))
         self.smooth = nn.ModuleList(Separable(c, out) for c, out in zip(widths, [*widths[1:], widths[-1]], strict=True))
         self.joints = head(JOINTS)
-        self.offsets = head(2 * JOINTS) if offsets else None
+        # asked in use alone, so nothing could train it
+        self.offsets = head(2 * JOINTS).requires_grad_(False) if offsets else None
 
     def pyramid(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         """Images (B, 3, H, W) RGB in [0, 1] -> maps at strides 8, 16, 32, and the heads' input (B, 24, H/4, W/4)."""

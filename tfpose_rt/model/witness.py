@@ -42,16 +42,19 @@ class Lightning(MoveNet):
         return self.maps(self.joints[1](self.joints[0](finest)), finest)
 
 
-# A newcomer is one line here: a function of the crops' size that gives a module with `cells`.
+# A newcomer is one line here: a function of the crops' size that gives a module with `cells` (W, H of its maps), which
+# makes the JointMaps of COCO's 17 joints from images.
 WITNESSES: dict[str, Callable[[tuple[int, int]], nn.Module]] = {"movenet-lightning": Lightning}
 
 
 def build_witness(name: str, size: tuple[int, int]) -> nn.Module:
     """The network called `name`, for crops of this size (W, H).
 
-    Raises: UsageError: no such network.
+    Raises: UsageError: no such network, or it cannot see crops of this size.
     """
     if name not in WITNESSES:
         fix = f"{', '.join(WITNESSES)}, or movenet where that is a part of the trunk"
         raise UsageError(f"witness = {name!r}", why="no such network", fix=fix)
+    if any(side % COARSEST for side in size):
+        raise UsageError(f"size = {size}", why=f"a witness sees sides that are multiples of {COARSEST}", fix="192, 256")
     return WITNESSES[name](size)

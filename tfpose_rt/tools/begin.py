@@ -8,6 +8,7 @@ it ends, or to be used as it is where what is new in the model needs no training
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,13 +32,14 @@ def begin(name: str, out: Path, init: Sequence[Path]) -> tuple[int, int]:
     from tfpose_rt.model.tfpose import TFPose
     from tfpose_rt.model.weights import save_model
     from tfpose_rt.training.checkpoint import start_from
+    from tfpose_rt.training.recipe import finished
 
     if name not in MODELS:
         raise UsageError(f"model {name!r}", why="no such model", fix=", ".join(MODELS))
     if out.exists():
         raise OutputError(f"{out} exists", why="weights are never replaced", fix="another name")
     torch.manual_seed(0)
-    model = TFPose(MODELS[name]).eval()
+    model = TFPose(dataclasses.replace(MODELS[name], **finished(name, init))).eval()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     for path in init:
         start_from(model, path)

@@ -29,6 +29,7 @@ def finish(trained: Path, out: Path, layers: int | None = None, witness: tuple[s
     """
     from tfpose_rt.model.tfpose import TFPose
     from tfpose_rt.model.weights import load_model, read, save_model
+    from tfpose_rt.model.witness import WITNESSES
 
     if out.exists():
         raise OutputError(f"{out} exists", why="weights are never replaced", fix="another name")
@@ -36,10 +37,13 @@ def finish(trained: Path, out: Path, layers: int | None = None, witness: tuple[s
     config, state = before.config, before.state_dict()
     if layers is not None:
         if not 1 <= layers <= config.decoder_layers:
-            raise UsageError(f"--layers {layers}", why=f"the model has {config.decoder_layers}", fix="fewer of them")
+            raise UsageError(f"--layers {layers}", why="not a part of the decoder", fix=f"1 to {config.decoder_layers}")
         config = dataclasses.replace(config, decoder_layers=layers)
     if witness is not None:
         name, file = witness
+        if name not in WITNESSES:
+            raise UsageError(f"--witness {name}", why="no network beside a trunk", fix=", ".join(WITNESSES))
+        state = {key: value for key, value in state.items() if not key.startswith(("fusion.", "witness."))}
         config = dataclasses.replace(config, witness=name)
         state |= {f"witness.{key}": value.float() for key, value in read(file)[0].items()}
     model = TFPose(config).eval()

@@ -29,6 +29,8 @@ def start_from(model: TFPose, path: Path) -> tuple[int, int]:
     tensors, metadata = read(path)
     state = model.state_dict()
     parts = parts_of(model.trunk)
+    if metadata.get("config", {}).get("witness") != model.config.witness:  # another one is weighed by other numbers
+        tensors = {key: value for key, value in tensors.items() if not key.startswith("fusion.")}
     if START in tensors and START in state and tensors[START].shape != state[START].shape:
         origin = ModelConfig.from_dict(metadata["config"])
         tensors[START] = resample_start(tensors[START].float(), origin.shapes[-2:], model.config.shapes[-2:])
@@ -37,9 +39,15 @@ def start_from(model: TFPose, path: Path) -> tuple[int, int]:
     fitting = {
         name: value.float()
         for key, value in tensors.items()
-        for name in (key, f"trunk.{key}", *(f"trunk.parts.{part}.{key.removeprefix('trunk.')}" for part in parts))
+        for name in (key, f"trunk.{key}")
         if name in state and state[name].shape == value.shape
     }
+    bare = {key.removeprefix("trunk."): value.float() for key, value in tensors.items()}
+    for place in (*(f"trunk.parts.{part}." for part in parts), "witness."):
+        # whole or not at all: networks of one family share names, and the shapes of some tensors
+        own = {name: bare.get(name.removeprefix(place)) for name in state if name.startswith(place)}
+        if all(value is not None and value.shape == state[name].shape for name, value in own.items()):
+            fitting |= {name: value for name, value in own.items() if value is not None}
     if not fitting:
         raise WeightsError(
             f"nothing in {path.name} fits",

@@ -118,8 +118,12 @@ def train(
     torch.manual_seed(config.seed)
     model = TFPose(config.model, mean_pose(kept, config))
     settle(model, device, torch.channels_last)
+    unasked = None if model.witness is None else [p.clone() for p in model.witness.parameters()]
     for weights in init:
         start_from(model, weights)
+    if unasked and not resume and all(map(torch.equal, unasked, model.witness.parameters())):  # type: ignore[union-attr]
+        fix = "--init with it, or --set 'witness=\"\"' and tools.finish afterwards"
+        raise UsageError(f"witness = {config.model.witness!r}", why="no --init holds that network", fix=fix)
     objective = Objective(model, config).to(device)
     optimizer = torch.optim.AdamW(groups(objective, config), betas=(0.9, 0.999), fused=True)
     run = Run(folder, config, objective, optimizer, Average(model, config.ema), Progress(), held, rank, world)

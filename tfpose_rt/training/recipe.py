@@ -26,14 +26,15 @@ def build_config(
         file: TOML with settings of TrainConfig, those of the model under [model], of augmentation under [augment].
         words: KEY=VALUE, the value as TOML; a key of ModelConfig, AugmentConfig or TrainConfig.
         flags: settings of TrainConfig.
-        init: weights that training starts from, or the run.json of a run that goes on; where one is a TFPose of that
-            name, its decoder layers and its witness stay.
+        init: weights that training starts from, or the run.json of a run that goes on: a finished TFPose keeps its
+            decoder layers and, in another run of the same model, its witness.
     Raises: UsageError: an unknown model, key or value.
     """
     if model not in MODELS:
         raise UsageError(f"--model {model}", why="no such model", fix=", ".join(MODELS))
     told: dict[str, Any] = {} if file is None else read_toml(file)
-    shape: dict[str, Any] = {**dataclasses.asdict(MODELS[model]), **_finished(model, init), **_table(told, "model")}
+    kept = finished(model, init)
+    shape: dict[str, Any] = {**dataclasses.asdict(MODELS[model]), **kept, **_table(told, "model")}
     augment, recipe = _table(told, "augment"), dict(told)
     home = {
         field.name: values
@@ -49,18 +50,24 @@ def build_config(
             home[key][key] = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
             home[key][key] = text  # a bare word is a string
+    if shape["keypoints"] != MODELS[model].keypoints and shape["witness"] == kept.get("witness"):
+        shape["witness"] = ""  # nobody asked for it, and it does not know these joints
     return TrainConfig.from_dict({**recipe, **flags, "model": shape, "augment": augment})
 
 
-def _finished(model: str, init: Sequence[Path]) -> dict[str, Any]:
-    """Decoder layers and witness of the last of these files that tells of a TFPose of that name; {} if none does."""
+def finished(model: str, init: Sequence[Path]) -> dict[str, Any]:
+    """What a model keeps of the last of these files that tells of a TFPose as wide; {} where none does.
+
+    That is its decoder layers, and the witness where it is the same model.
+    """
     for path in reversed(init):
         try:
             shape = json.loads(path.read_text())["model"] if path.suffix == ".json" else read_header(path)[0].to_dict()
-        except (WeightsError, OSError, ValueError, KeyError):
+            if shape["channels"] == MODELS[model].channels:
+                kept = ("decoder_layers", "witness") if shape["name"] == model else ("decoder_layers",)
+                return {key: shape[key] for key in kept}
+        except (WeightsError, OSError, ValueError, KeyError, TypeError):
             continue  # a trunk, or what the loop will refuse
-        if shape["name"] == model:
-            return {key: shape[key] for key in ("decoder_layers", "witness") if key in shape}
     return {}
 
 
