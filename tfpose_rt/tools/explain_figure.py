@@ -104,7 +104,7 @@ def refinement(part: Any, seen: Explained, joint: int | None) -> None:
         one.set_title(f"layer {d}: {text}", fontsize=9)
     for one in axes[1:]:
         one.set(xlim=(-0.5, seen.crop.shape[1] - 0.5), ylim=(seen.crop.shape[0] - 0.5, -0.5))
-    maps = "" if seen.looks[-1].witness is None else "\ngreen: where the maps say, larger where it counts more"
+    maps = "" if seen.looks[-1].witness is None else "\ngreen: where the maps say,\nlarger where it counts more"
     axes[-1].set_xlabel(f"magenta: the way from the guess before{maps}", fontsize=8)
 
 
