@@ -64,8 +64,8 @@ def test_a_crop_lies_in_the_middle_of_what_the_network_sees(size, seen, margin):
         return [], torch.cat((cells, cells)).float()[None]  # each cell says where it is
 
     network.pyramid = pyramid
-    network.joints = nn.ModuleList([nn.Identity(), nn.Identity()])
-    network.offsets = nn.ModuleList([nn.Identity(), Joint()])
+    network.joints = nn.Identity()
+    network.offsets = Joint()
     image = torch.rand(1, 3, size[1], size[0])
     maps = network(image)
     (w, h), (x, y) = seen, margin

@@ -2,7 +2,7 @@
 
 The guess is a prior for where a joint is: normal around its place, with the scale that the model states. The joint's
 map is evidence: the probability of each cell, to a power. Prior times evidence is a posterior over the cells, and its
-mean (a soft-argmax under a prior), with the trunk's offset within each cell, is the witnessed place. How much of the
+mean (a soft-argmax under a prior), with the witness's offset within each cell, is the witnessed place. How much of the
 way there the guess goes is its share: the surer the witness the more, the surer the guess the less. Three numbers
 decide, fitted on people held out (`training.calibrate`) and not learnt: of people that the transformer was trained on
 it knows too much to need a witness.

@@ -20,6 +20,7 @@ from tfpose_rt.model.fusion import JointMaps
 
 JOINTS = 17
 HIDDEN = 96  # channels of a head
+MAP_STRIDE = 4  # of the joints' maps
 # MobileNetV2's stages at width 1: channels, blocks, stride of the first block
 STAGES = ((16, 1, 1), (24, 2, 2), (32, 3, 2), (64, 4, 2), (96, 3, 1), (160, 3, 2), (320, 1, 1))
 STEM, LAST = 32, 1280  # channels before them, at width 1, and behind them, at any
@@ -119,7 +120,7 @@ class MoveNet(nn.Module):
     def maps(self, logits: Tensor, finest: Tensor) -> JointMaps:
         """The joints' logits and the heads' input (B, 24, h, w) -> their maps."""
         assert self.offsets is not None, "a MoveNet without a head for offsets"
-        offsets = self.offsets[1](self.offsets[0](finest)).unflatten(1, (JOINTS, 2))
+        offsets = self.offsets(finest).unflatten(1, (JOINTS, 2))
         return JointMaps(F.logsigmoid(logits.float()), offsets.float())
 
 
@@ -128,9 +129,9 @@ def scaled(channels: int, width: float) -> int:
     return max(8, int(channels * width + 4) // 8 * 8)
 
 
-def head(channels: int) -> nn.ModuleList:
+def head(channels: int) -> nn.Sequential:
     """From the pyramid at stride 4 to what is said of each of its cells."""
-    return nn.ModuleList([Separable(TAPS[-1][1], HIDDEN), conv(HIDDEN, channels, 1)])
+    return nn.Sequential(Separable(TAPS[-1][1], HIDDEN), conv(HIDDEN, channels, 1))
 
 
 def from_graph(named: Mapping[str, npt.NDArray[np.generic]]) -> dict[str, Tensor]:

@@ -37,7 +37,7 @@ class MoveNetTrunk(MoveNet):
     def said(self, finest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The heads' input (B, 24, h, w) -> logits of the joints (B, K, h, w), the layer before, ways (B, 2K, h, w)."""
         hidden = self.joints[0](finest)
-        return self.joints[1](hidden), hidden, self.ways[1](self.ways[0](finest))
+        return self.joints[1](hidden), hidden, self.ways(finest)
 
     def look(self, x: Tensor) -> tuple[list[Tensor], JointMaps | None]:
         """Images (B, 3, H, W) RGB in [0, 1] -> levels at strides 8, 16, 32, and the joints' maps at stride 4."""

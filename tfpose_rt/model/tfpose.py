@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from tfpose_rt.config import ModelConfig
 from tfpose_rt.model.backbone import build_backbone, look
 from tfpose_rt.model.fusion import Fusion, JointMaps
+from tfpose_rt.model.movenet import MAP_STRIDE
 from tfpose_rt.model.transformer import DecoderLayer, EncoderLayer, pixel_centres, sine_positions
 from tfpose_rt.model.witness import build_witness
 
 EPS = 1e-4  # keeps the logit of a coordinate finite; 0.02 px of a 192 px crop
-MAP_STRIDE = 4  # of a trunk's own maps of the joints
 SIGMA_FLOOR = 0.002  # 0.5 px of a 256 px crop: labels are not better than that
 
 

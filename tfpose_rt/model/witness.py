@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from tfpose_rt.errors import UsageError
 from tfpose_rt.model.fusion import JointMaps
-from tfpose_rt.model.movenet import WIDTHS, MoveNet
+from tfpose_rt.model.movenet import MAP_STRIDE, WIDTHS, MoveNet
 
-STRIDE = 4  # of MoveNet's maps
 COARSEST = 32
 
 
@@ -28,7 +27,7 @@ class Lightning(MoveNet):
         super().__init__(WIDTHS["lightning"])
         w, h = size
         self.seen = (w * 3 // 4, h * 3 // 4)
-        self.cells = (self.seen[0] // STRIDE, self.seen[1] // STRIDE)
+        self.cells = (self.seen[0] // MAP_STRIDE, self.seen[1] // MAP_STRIDE)
         # black on both sides, to whole cells of the coarsest level: 0, 4, 8 or 12 px, which are whole cells of the maps
         self.margin = tuple(-side % COARSEST // 2 for side in self.seen)
 
@@ -37,9 +36,9 @@ class Lightning(MoveNet):
         (w, h), (x, y) = self.seen, self.margin
         small = F.interpolate(images, size=(h, w), mode="bilinear", align_corners=False)
         finest = self.pyramid(F.pad(small, (x, x, y, y)))[1]
-        x, y, (w, h) = x // STRIDE, y // STRIDE, self.cells
+        x, y, (w, h) = x // MAP_STRIDE, y // MAP_STRIDE, self.cells
         finest = finest[:, :, y : y + h, x : x + w]
-        return self.maps(self.joints[1](self.joints[0](finest)), finest)
+        return self.maps(self.joints(finest), finest)
 
 
 # A newcomer is one line here: a function of the crops' size that gives a module with `cells` (W, H of its maps), which

@@ -11,8 +11,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from tfpose_rt.errors import OutputError, UsageError
-from tfpose_rt.tools.entry import exits
+from tfpose_rt.errors import UsageError
+from tfpose_rt.tools.entry import exits, unused
 
 
 def average(first: Path, second: Path, out: Path, share: float = 0.5) -> None:
@@ -32,8 +32,7 @@ def average(first: Path, second: Path, out: Path, share: float = 0.5) -> None:
 
     if not 0 <= share <= 1:
         raise UsageError(f"--share {share}", why="a share lies between 0 and 1", fix="--share 0.5")
-    if out.exists():
-        raise OutputError(f"{out} exists", why="weights are never replaced", fix="another name")
+    unused(out)
     (a, _), (b, _) = load_model(first), load_model(second)
     if dataclasses.replace(b.config, enlarge=a.config.enlarge) != a.config:
         raise UsageError(f"{first.name} and {second.name}", why="models of two shapes", fix="two runs of one model")

@@ -13,8 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tfpose_rt.errors import OutputError, UsageError
-from tfpose_rt.tools.entry import exits
+from tfpose_rt.errors import UsageError
+from tfpose_rt.tools.entry import exits, unused
 
 
 def begin(name: str, out: Path, init: Sequence[Path]) -> tuple[int, int]:
@@ -36,8 +36,7 @@ def begin(name: str, out: Path, init: Sequence[Path]) -> tuple[int, int]:
 
     if name not in MODELS:
         raise UsageError(f"model {name!r}", why="no such model", fix=", ".join(MODELS))
-    if out.exists():
-        raise OutputError(f"{out} exists", why="weights are never replaced", fix="another name")
+    unused(out)
     torch.manual_seed(0)
     model = TFPose(dataclasses.replace(MODELS[name], **finished(name, init))).eval()
     before = {key: value.clone() for key, value in model.state_dict().items()}

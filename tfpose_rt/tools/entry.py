@@ -1,13 +1,14 @@
-"""What the tools' main() share: how they end."""
+"""What the tools share: how their main() ends, and where they write weights."""
 
 from __future__ import annotations
 
 import functools
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import ParamSpec
 
-from tfpose_rt.errors import TfposeError
+from tfpose_rt.errors import OutputError, TfposeError
 from tfpose_rt.shell import show_all
 
 P = ParamSpec("P")
@@ -26,3 +27,9 @@ def exits(main: Callable[P, int | None]) -> Callable[P, int]:
             return error.exit_code
 
     return ending
+
+
+def unused(out: Path) -> None:
+    """Where weights are to be written. Raises: OutputError: there is such a file, and weights are never replaced."""
+    if out.exists():
+        raise OutputError(f"{out} exists", why="weights are never replaced", fix="another name")

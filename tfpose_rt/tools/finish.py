@@ -12,8 +12,8 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from tfpose_rt.errors import OutputError, UsageError, WeightsError
-from tfpose_rt.tools.entry import exits
+from tfpose_rt.errors import UsageError, WeightsError
+from tfpose_rt.tools.entry import exits, unused
 
 
 def finish(trained: Path, out: Path, layers: int | None = None, witness: tuple[str, Path] | None = None) -> None:
@@ -31,8 +31,7 @@ def finish(trained: Path, out: Path, layers: int | None = None, witness: tuple[s
     from tfpose_rt.model.weights import load_model, read, save_model
     from tfpose_rt.model.witness import WITNESSES
 
-    if out.exists():
-        raise OutputError(f"{out} exists", why="weights are never replaced", fix="another name")
+    unused(out)
     before, metadata = load_model(trained)
     config, state = before.config, before.state_dict()
     if layers is not None:
