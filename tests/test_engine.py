@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
 import inspect
 import json
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,9 +13,8 @@ import jsonschema
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
-from tfpose_rt import cli, engine
+from tfpose_rt import cli, compiled, engine
 from tfpose_rt.cli.eval import evaluate
 from tfpose_rt.config import ModelConfig, RunConfig, SourceOptions
 from tfpose_rt.errors import DeviceError, UsageError
@@ -32,126 +29,6 @@ from tfpose_rt.training.exam import examine, open_model
 from tfpose_rt.training.validate import answer
 
 needs_openvino = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed")
-
-
-class Small(nn.Module):
-    """A convolution and a logit, two answers."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.conv = nn.Conv2d(3, 4, 3, padding=1)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        y = self.conv(x)
-        return y.mean((2, 3)), y.sigmoid().clamp(1e-4, 1 - 1e-4).logit()
-
-
-class Counting(nn.Module):
-    """Its trace holds the number of pictures that it was traced with."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.mean((1, 2, 3)) * len(x)
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(engine, "cache_dir", lambda: tmp_path / "cache")
-    return tmp_path / "cache"
-
-
-def pictures(*shape: int) -> Any:
-    return np.random.default_rng(1).integers(0, 256, shape, np.uint8)
-
-
-@needs_openvino
-def test_it_answers_as_torch_for_any_number_and_size_of_pictures(cache: Path) -> None:
-    network = Small().eval()
-    fast = engine.compile_network(lambda: network, "a" * 64, size=(32, 24), any_size=True, threads=1)
-    for shape in ((1, 24, 32, 3), (5, 40, 16, 3)):
-        x = pictures(*shape)
-        rgb = torch.from_numpy(x[..., ::-1].astype(np.float32) / 255).permute(0, 3, 1, 2)
-        with torch.no_grad():
-            expected = [t.numpy() for t in network(rgb)]
-        for got, want in zip(fast(x), expected, strict=True):
-            np.testing.assert_allclose(got, want, atol=1e-5)
-
-
-@needs_openvino
-def test_a_network_is_converted_once_and_anew_where_the_file_is_damaged(cache: Path) -> None:
-    built: list[nn.Module] = []
-
-    def build() -> nn.Module:
-        built.append(Small().eval())
-        return built[-1]
-
-    stranger, stale = cache / "beef-0", cache / f"{'a' * 16}-0"
-    stranger.mkdir(parents=True)
-    stale.mkdir()
-    x = pictures(1, 24, 32, 3)
-    first = engine.compile_network(build, "a" * 64, size=(32, 24), threads=1)(x)
-    assert stranger.is_dir()
-    assert not stale.exists()  # of another version, the same weights
-    again = engine.compile_network(build, "a" * 64, size=(32, 24), threads=1)(x)
-    assert len(built) == 1
-    np.testing.assert_array_equal(again[1], first[1])
-    (file,) = cache.glob("aaaa*/network.xml")
-    file.write_text(file.read_text()[:500])
-    engine.compile_network(build, "a" * 64, size=(32, 24), threads=1)
-    engine.compile_network(build, "b" * 64, size=(32, 24), threads=1)
-    assert len(built) == 3
-    assert sorted(p.name.split("-")[0] for p in cache.iterdir()) == ["a" * 16, "b" * 16, "beef"]
-
-
-@needs_openvino
-def test_it_runs_where_nothing_can_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").touch()
-    monkeypatch.setattr(engine, "cache_dir", lambda: tmp_path / "file")
-    fast = engine.compile_network(Small, "a" * 64, size=(32, 24), threads=1)
-    assert fast(pictures(1, 24, 32, 3))[0].shape == (1, 4)
-
-
-@needs_openvino
-def test_a_network_that_answers_differently_is_refused(cache: Path) -> None:
-    with pytest.raises(RuntimeError, match="differ from torch's"):
-        engine.compile_network(Counting, "c" * 64, size=(32, 24), threads=1)
-    assert not cache.exists()
-
-
-@needs_openvino
-@pytest.mark.parametrize(("precision", "hint"), [("fp32", "float"), ("bf16", "bfloat16")])
-def test_precision_and_threads_are_those_asked_for(cache: Path, precision: str, hint: str) -> None:
-    if precision == "bf16" and engine.choose_engine("auto", "cpu", "bf16").name == "torch":
-        pytest.skip("this processor has no bf16")
-    fast: Any = engine.compile_network(Small, "a" * 64, size=(32, 24), precision=precision, threads=1)
-    compiled = fast._request.get_compiled_model()
-    assert compiled.get_property("INFERENCE_NUM_THREADS") == 1
-    assert hint in str(compiled.get_property("INFERENCE_PRECISION_HINT"))
-
-
-class SignalStack(ctypes.Structure):
-    """What sigaltstack(2) tells."""
-
-    _fields_ = [("start", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
-
-
-@needs_openvino
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_signal_reaches_a_process_whose_networks_have_come_and_gone(cache: Path) -> None:
-    """A signal whose stack is no longer mapped would end the tests here with a segmentation fault: looked up first."""
-    made = [engine.compile_network(Small, name * 64, size=(32, 24), threads=1) for name in "ab"]
-    while made:
-        del made[0]  # in the order in which they were made
-    stack = SignalStack()
-    assert ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack)) == 0
-    parts = [line.split()[0].split("-") for line in Path("/proc/self/maps").read_text().splitlines()]
-    assert stack.size > 0
-    assert any(int(first, 16) <= stack.start < int(end, 16) for first, end in parts)
-    heard: list[int] = []
-    before = signal.signal(signal.SIGUSR1, lambda number, _: heard.append(number))
-    signal.raise_signal(signal.SIGUSR1)
-    signal.signal(signal.SIGUSR1, before)
-    assert heard == [signal.SIGUSR1]
 
 
 @needs_openvino
@@ -180,8 +57,9 @@ def test_without_the_package_auto_says_so_and_openvino_is_an_error(monkeypatch: 
 
 @needs_openvino
 def test_eval_gives_the_same_answers_and_says_whose_they_are(
-    cache: Path, pack: Path, tmp_path: Path, tiny_trunk: str
+    pack: Path, tmp_path: Path, tiny_trunk: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(compiled, "cache_dir", lambda: tmp_path / "cache")
     torch.manual_seed(0)
     path = tmp_path / "tiny.safetensors"
     tiny = TFPose(ModelConfig(trunk=tiny_trunk, channels=64, decoder_layers=1, size=(64, 96))).eval()
@@ -242,7 +120,7 @@ def test_auto_falls_back_and_says_so_and_openvino_does_not(monkeypatch: pytest.M
 
     monkeypatch.setattr(engine, "_obstacle", lambda *_: None)
     monkeypatch.setattr(engine.packages, "version", lambda _: "1")
-    monkeypatch.setattr(engine, "compile_network", refuse)
+    monkeypatch.setattr(compiled, "compile_network", refuse)
     model = PoseEstimator(device="cpu", detector="none", engine="auto")
     assert model.engine == "torch"
     assert model.engine_reason == "auto: OpenVINO does not take this network: of lead"
@@ -292,15 +170,6 @@ def test_eight_bits_find_the_same_people_nearly_there(pair: tuple[PoseEstimator,
     assert len(apart) > 50
     assert 0.01 < np.median(apart) < 2  # px: it is another computation, and a close one
     assert np.quantile(apart, 0.95) < 8
-
-
-@needs_openvino
-def test_both_precisions_of_the_same_weights_are_kept(cache: Path) -> None:
-    for bounds in (None, {"conv": (0.0, 1.0)}, None, {"conv": (0.0, 1.0)}):
-        engine.compile_network(Small, "a" * 64, size=(32, 24), threads=1, bounds=bounds)
-    assert len(list(cache.iterdir())) == 2
-    engine.compile_network(Small, "a" * 64, size=(32, 24), threads=1, bounds={"conv": (0.0, 2.0)})
-    assert len(list(cache.iterdir())) == 2  # other bounds, another network in the place of the older one
 
 
 def test_eight_bits_are_openvinos_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tfpose_rt import engine
+from tfpose_rt import compiled
 from tfpose_rt.io.video import VideoSink
 from tfpose_rt.records import Result, StreamInfo
 
@@ -116,9 +116,9 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
     body = f"""
 import time, tfpose_rt
 from pathlib import Path
-from tfpose_rt import engine
+from tfpose_rt import compiled, engine
 from tfpose_rt.cli import main
-engine.cache_dir = lambda: Path({str(engine.cache_dir())!r})  # the user's own, for all that the home is another
+compiled.cache_dir = lambda: Path({str(compiled.cache_dir())!r})  # the user's own, for all that the home is another
 for words in {runs!r}:
     sys.argv = ["tfpose-rt", *words]
     try: main()
@@ -127,8 +127,8 @@ import torch
 from tfpose_rt import yolo
 assert yolo.open_switches() == [], yolo.open_switches()
 if {OPENVINO}:
-    engine.cache_dir = lambda: Path({str(home / "cache")!r})
-    fast = engine.compile_network(lambda: torch.nn.Conv2d(3, 4, 3), "a" * 64, size=(32, 24))
+    compiled.cache_dir = lambda: Path({str(home / "cache")!r})
+    fast = compiled.compile_network(lambda: torch.nn.Conv2d(3, 4, 3), "a" * 64, size=(32, 24))
     assert not engine.reports()
     assert sys.modules.get("openvino_telemetry", "absent") == "absent"
     time.sleep(0.5)  # reports are sent from threads

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from tfpose_rt import device, engine
+from tfpose_rt import compiled, device
 
 needs_openvino = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed")
 HEAVY = ("torch", "ultralytics", "torchvision", "scipy")
@@ -48,17 +48,17 @@ def test_networks_that_are_converted_need_neither_torch_nor_ultralytics() -> Non
 def test_what_compiling_made_is_taken_up_and_made_anew_where_it_is_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "cache_dir", lambda: tmp_path)
+    monkeypatch.setattr(compiled, "cache_dir", lambda: tmp_path)
     pictures = np.random.default_rng(0).integers(0, 256, (2, 24, 32, 3), np.uint8)
 
     def taken_up() -> bool:
-        fast: Any = engine.compile_network(lambda: nn.Conv2d(3, 4, 3).eval(), "a" * 64, size=(32, 24), threads=1)
+        fast: Any = compiled.compile_network(lambda: nn.Conv2d(3, 4, 3).eval(), "a" * 64, size=(32, 24), threads=1)
         answers.append(fast(pictures)[0])
-        return bool(fast._request.get_compiled_model().get_property("LOADED_FROM_CACHE"))
+        return bool(fast._open[()]._request.get_compiled_model().get_property("LOADED_FROM_CACHE"))
 
     answers: list[Any] = []
     assert [taken_up(), taken_up()] == [False, True]
-    (blob,) = tmp_path.glob("*/*.blob")
+    (blob,) = tmp_path.glob("*/f32/*.blob")
     blob.write_bytes(blob.read_bytes()[: blob.stat().st_size // 2])
     assert [taken_up(), taken_up()] == [False, True]
     for answer in answers[1:]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tfpose_rt import engine
 from tfpose_rt.bounds import Bounds
+from tfpose_rt.compiled import Compiled
 from tfpose_rt.errors import line_of
 from tfpose_rt.model.quantise import quantise
 
@@ -35,7 +36,7 @@ class _Pictures(nn.Module):
 def convert(build: Callable[[], nn.Module], size: tuple[int, int], any_size: bool, bounds: Bounds | None) -> Any:
     """Trace and convert a network with free shapes, and compare its answers with torch's on noise.
 
-    Args and errors are those of `engine.compile_network`.
+    Args and errors are those of `compiled.compile_network`.
     """
     ov = engine.load()
     network = build() if bounds is None else quantise(build(), bounds)
@@ -54,7 +55,7 @@ def convert(build: Callable[[], nn.Module], size: tuple[int, int], any_size: boo
             )  # fmt: skip
             answer = module(torch.from_numpy(noise))
         compiled = engine.core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        answered = engine.Compiled(compiled)(noise)
+        answered = Compiled(compiled)(noise)
     except Exception as error:  # its kinds of error are many; all mean the same here
         raise RuntimeError(f"OpenVINO does not take this network: {line_of(error, -1)}") from error
     expected = [t.numpy() for t in (answer if isinstance(answer, tuple) else (answer,))]

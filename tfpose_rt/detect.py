@@ -29,7 +29,7 @@ from tfpose_rt.records import BoxFrom, Detections, Float, Image, frozen
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from tfpose_rt.engine import Network
+    from tfpose_rt.compiled import Network
 
 STRIDE = 32
 GREY = 114
@@ -55,6 +55,14 @@ class Detector(Protocol):
     def box_from(self) -> BoxFrom:
         """What its boxes are marked with."""
         ...
+
+    @property
+    def steady(self) -> bool:
+        """Whether many more frames of the same size are to come, as from a video."""
+        ...
+
+    @steady.setter
+    def steady(self, on: bool) -> None: ...
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
         """The people of each frame."""
@@ -123,6 +131,7 @@ class PersonDetector:
     """
 
     box_from: BoxFrom = "detector"
+    steady = False
 
     def __init__(
         self,
@@ -153,7 +162,7 @@ class PersonDetector:
         self._compiled: Network | None = None
         if engine == "openvino":
             from tfpose_rt.bounds import bounds_for
-            from tfpose_rt.engine import compile_network
+            from tfpose_rt.compiled import compile_network
 
             self._compiled = compile_network(
                 lambda: load_network(path), self.sha256, size=EXAMPLE, any_size=True, precision=precision,
@@ -192,7 +201,7 @@ class PersonDetector:
     def _run(self, inputs: Image) -> list[tuple[Float, Float]]:
         """(B, H, W, 3) uint8 BGR -> boxes (N, 4), edge convention of the input, and scores (N,), float32, per frame."""
         if self._compiled is not None:
-            return [self._suppress(frame) for frame in self._compiled(inputs)[0]]
+            return [self._suppress(frame) for frame in self._compiled(inputs, self.steady)[0]]
         import torch
 
         with torch.inference_mode():
@@ -221,6 +230,7 @@ class WholeFrame:
     name = "none"
     sha256: str | None = None
     box_from: BoxFrom = "full"
+    steady = False
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
         """One box a frame, -0.5 .. W - 0.5, with score 1."""

@@ -1,45 +1,26 @@
-"""OpenVINO, kept quiet: the only module that imports it. Runs a torch network faster on processors.
+"""OpenVINO, kept quiet: the only module that imports it, and says where it runs the networks instead of torch.
 
-A network is traced and converted once (seconds, and torch is needed for it), kept in the platform's cache folder and
-opened from there at each start (tenths of a second, without torch, whose import alone takes longer). Shapes stay
-free, so no number of people and no aspect of a video compiles anything anew.
 Its Python package reports every import and conversion to its maker; `load()` imports it with that part left out.
 A program that imported openvino before us has made its own choice, and keeps it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.metadata as packages
-import logging
-import os
-import shutil
 import sys
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from tfpose_rt.bounds import Bounds
-from tfpose_rt.device import usual_threads
 from tfpose_rt.errors import DeviceError, UsageError, line_of
-from tfpose_rt.records import Image
 
-if TYPE_CHECKING:
-    from torch import nn
-
-log = logging.getLogger(__name__)
 ENGINES = ("auto", "torch", "openvino")
 NO_INT8 = "--precision int8 cannot be used"
 INSTALL = 'pip install "tfpose-rt[openvino]"'
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # always set: left alone, it takes bf16 where there is one
-Network = Callable[[Image], tuple[npt.NDArray[np.float32], ...]]
 _cores: list[Any] = []  # the one Core of this process, once it is made
 _making = threading.Lock()
 
@@ -135,68 +116,6 @@ def runs() -> bool:
     return bool(np.allclose(compiled([np.array([0, 2], np.float32)])[0], [1, -1]))
 
 
-def compile_network(
-    build: Callable[[], nn.Module],
-    sha256: str,
-    *,
-    size: tuple[int, int],
-    any_size: bool = False,
-    precision: str = "fp32",
-    threads: int = 0,
-    bounds: Bounds | None = None,
-) -> Network:
-    """A network as a function of pictures, run by OpenVINO on the CPU.
-
-    Args:
-        build: makes it on the CPU, in eval mode and float32, mapping (B, 3, H, W) RGB in 0..1 to a tensor or a tuple
-            of tensors; called only where the cache does not hold it.
-        sha256: of its weights, hex.
-        size: W, H of its pictures.
-        any_size: whether others may follow, as far as the network allows it; `size` is then an example.
-        precision: fp32, bf16 or int8.
-        threads: of the processor; 0 = as many as torch uses.
-        bounds: of int8, as `model.quantise` observes them.
-    Returns: a function of (B, H, W, 3) uint8 BGR, any B, to a tuple of float32 arrays of its own; for one thread.
-    Raises: RuntimeError: it cannot be converted, or does not answer as torch does. WeightsError: bounds of another one.
-    """
-    kind = sha256[:16] if bounds is None else f"{sha256[:16]}.int8"
-    folder = cache_dir() / f"{kind}-{_fingerprint(sha256, size, any_size, bounds)}"
-    settings = {
-        "INFERENCE_PRECISION_HINT": HINTS[precision],
-        "INFERENCE_NUM_THREADS": threads or usual_threads(),
-        "PERFORMANCE_HINT": "LATENCY",
-        "ENABLE_CPU_PINNING": False,  # decoding and drawing share the processor
-    }
-    if (compiled := _kept(folder, settings)) is None:
-        from tfpose_rt.conversion import convert
-
-        log.warning("OpenVINO: converting a network; this takes some seconds, once")
-        made = convert(build, size, any_size, bounds)
-        _keep(made, folder)
-        # from the file where there is one: what is read has other last bits than what comes fresh from torch
-        compiled = _kept(folder, settings) or core().compile_model(made, "CPU", settings)
-    return Compiled(compiled)
-
-
-def cache_dir() -> Path:
-    """The folder of converted networks; it need not exist, and may be deleted at any time."""
-    from platformdirs import user_cache_path
-
-    return user_cache_path("tfpose-rt", appauthor=False) / "openvino"
-
-
-class Compiled:
-    """A compiled network with a request of its own."""
-
-    def __init__(self, compiled: Any) -> None:
-        self._request, self._outputs = compiled.create_infer_request(), range(len(compiled.outputs))
-
-    def __call__(self, pictures: Image) -> tuple[npt.NDArray[np.float32], ...]:
-        """Answer as a `Network` does."""
-        found = self._request.infer(pictures, share_inputs=True)
-        return tuple(np.asarray(found[i], np.float32) for i in self._outputs)
-
-
 def core() -> Any:
     """The one Core of this process, which lives as long as the process does.
 
@@ -208,42 +127,3 @@ def core() -> Any:
         if not _cores:
             _cores.append(load().Core())
         return _cores[0]
-
-
-def _fingerprint(*of: object) -> str:
-    """What a converted network depends on: its weights, the libraries, and the code that is traced."""
-    libraries = [f"{name}={packages.version(name)}" for name in ("openvino", "torch", "ultralytics")]
-    digest = hashlib.sha256(repr((of, libraries)).encode())
-    home = Path(__file__).parent
-    for path in (*sorted((home / "model").glob("*.py")), home / "ops" / "deform_attn.py", home / "person_head.py",
-                 home / "yolo.py", home / "conversion.py"):  # fmt: skip
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def _kept(folder: Path, settings: Mapping[str, Any]) -> Any:
-    """The network of the cache, compiled; None where it is absent or damaged.
-
-    What compiling made of it is put beside it, for this processor and these settings, where a file can be written: the
-    next start takes it up from there, to the same bits in a quarter of the time.
-    """
-    network = folder / "network.xml"
-    beside = {"CACHE_DIR": str(folder)} if os.access(folder, os.W_OK) else {}
-    with suppress(RuntimeError, OSError):
-        return core().compile_model(network, "CPU", {**settings, **beside}) if network.is_file() else None
-    return None
-
-
-def _keep(model: Any, folder: Path) -> None:
-    """Put a converted network into the cache, and those of other versions out; where nothing can be written, do not."""
-    part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
-    try:
-        with suppress(OSError, RuntimeError):
-            part.mkdir(parents=True, exist_ok=True)
-            load().save_model(model, part / "network.xml", compress_to_fp16=False)
-            for old in folder.parent.glob(f"{folder.name.split('-')[0]}-*"):
-                if not old.name.endswith(".part"):
-                    shutil.rmtree(old, ignore_errors=True)
-            part.replace(folder)  # one rename: no reader sees half of it
-    finally:  # after Ctrl-C too
-        shutil.rmtree(part, ignore_errors=True)

@@ -23,7 +23,8 @@ from tfpose_rt.smooth import Smoother
 if TYPE_CHECKING:
     from torch import nn
 
-    from tfpose_rt.engine import EngineChoice, Network
+    from tfpose_rt.compiled import Network
+    from tfpose_rt.engine import EngineChoice
     from tfpose_rt.pipeline import Stream
 
 
@@ -105,7 +106,7 @@ class PoseEstimator:
     def _in_openvino(self, weights: Path) -> Network:
         """The pose model, run by OpenVINO."""
         from tfpose_rt.bounds import bounds_for
-        from tfpose_rt.engine import compile_network
+        from tfpose_rt.compiled import compile_network
 
         def build() -> nn.Module:
             from tfpose_rt.model.weights import load_model
@@ -127,9 +128,9 @@ class PoseEstimator:
         net = load_model(weights)[0].requires_grad_(False)
         settle(net, self.device, layout(self.device), self.precision)
 
-        def run(crops: Image) -> tuple[Any, ...]:
+        def run(pictures: Image, steady: bool = False) -> tuple[Any, ...]:
             with torch.inference_mode(), torch.autocast(kind, dtype, dtype != torch.float32):
-                batch = torch.from_numpy(crops).to(self.device)
+                batch = torch.from_numpy(pictures).to(self.device)
                 rgb = batch.permute(0, 3, 1, 2).flip(1).float().div_(255).contiguous(memory_format=layout(self.device))
                 return tuple(t.float().cpu().numpy() for t in net(rgb))
 
@@ -145,6 +146,15 @@ class PoseEstimator:
 
         choice = select_kernel(self.run.kernel, torch.device(self.device), self._config)
         return choice.name, choice.reason
+
+    @property
+    def steady(self) -> bool:
+        """Whether many more pictures of the same size are to come, as from a video: worth being compiled for."""
+        return self._detector.steady
+
+    @steady.setter
+    def steady(self, on: bool) -> None:
+        self._detector.steady = on
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
         """The people of each picture, best first, at most `max_people`; within `roi` where one is set."""
@@ -249,11 +259,11 @@ class PoseEstimator:
         crops = np.stack([warp(image, m, self.crop_size) for image, m in zip(images, matrices, strict=True)])
         between = time.perf_counter()
         if self.run.flip_test:
-            both = self._network(np.concatenate((crops, crops[:, :, ::-1])))
+            both = self._network(np.concatenate((crops, crops[:, :, ::-1])), self.steady)
             halves = [part[: len(crops)] for part in both], [part[len(crops) :] for part in both]
             points, scores, errors = join_mirrored(*halves, FLIP)
         else:
-            points, scores, errors = self._network(crops)
+            points, scores, errors = self._network(crops, self.steady)
         self.times["crop"] += between - began
         self.times["pose"] += time.perf_counter() - between
         xy = apply(invert(matrices), points * np.array(self.crop_size, np.float64) - 0.5).astype(np.float32)

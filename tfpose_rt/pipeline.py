@@ -37,6 +37,7 @@ class Estimator(Protocol):
 
     run: RunConfig
     times: dict[str, float]
+    steady: bool  # many more pictures of the same size are to come
 
     def detect(self, images: list[Any]) -> list[Detections]:
         """The people of each picture."""
@@ -73,6 +74,7 @@ class Stream:
         self.stats = Stats()
         self.ended = "user"
         stride = 1 if source.live or self.info.kind == "pairs" else self.run.source.stride  # those count what they give
+        estimator.steady = self.info.kind != "images"
         self.follower = Follower(self.run, stills=self.info.kind == "images", stride=stride)
         self._after = after
         self.hiding = self.run.background == "blur-people"

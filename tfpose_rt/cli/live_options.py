@@ -108,9 +108,12 @@ def open_model(run: RunConfig, size: tuple[int, int]) -> Any:
     from tfpose_rt.records import Detections, frozen
 
     model = PoseEstimator(run)
+    model.steady = True
     blank = np.zeros((size[1], size[0], 3), np.uint8)
     model.detect([blank])
-    model.poses([blank], [Detections(frozen([[0, 0, size[0] - 1, size[1] - 1]]), frozen([1.0]))])
+    for people in (1, 2, 4):  # more are compiled for when they come
+        boxes = [[0, 0, size[0] - 1, size[1] - 1]] * min(people, run.max_people)
+        model.poses([blank], [Detections(frozen(boxes), frozen([1.0] * len(boxes)))])
     return model
 
 

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from tfpose_rt import assets, skeleton
 from tfpose_rt.bounds import bounds_for
+from tfpose_rt.compiled import Network, compile_network
 from tfpose_rt.config import RunConfig
-from tfpose_rt.engine import Network, choose_engine, compile_network, refused
+from tfpose_rt.engine import choose_engine, refused
 from tfpose_rt.errors import InputError, UsageError
 from tfpose_rt.model.tfpose import TFPose
 from tfpose_rt.model.weights import load_model
