@@ -114,6 +114,16 @@ def test_the_bundled_clip_gives_the_same_people(pair: tuple[PoseEstimator, PoseE
     np.testing.assert_allclose(whole[0].xy, whole[1].xy, atol=0.1)
 
 
+def test_live_pictures_get_bfloat16_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_obstacle", lambda device, precision: None if device == "cpu" else ("on a GPU", "-"))
+    assert engine.quickest("auto", "cpu", "auto") == "bf16"
+    assert engine.quickest("fp32", "cpu", "auto") == "fp32"  # asked for
+    assert engine.quickest("auto", "cpu", "torch") == "auto"
+    assert engine.quickest("auto", "cuda", "auto") == "auto"
+    monkeypatch.setattr(engine, "_obstacle", lambda device, precision: ("this processor has no bf16", "-"))
+    assert engine.quickest("auto", "cpu", "openvino") == "auto"
+
+
 def test_auto_falls_back_and_says_so_and_openvino_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> Any:
         raise RuntimeError("OpenVINO does not take this network: of lead")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -124,6 +125,14 @@ def test_no_pair_that_is_allowed_is_left_apart_however_little_it_is_worth(seed: 
     assert len(rows) == len(columns) == len(pairs)
     assert all(a in rows or b in columns for a, b in np.argwhere(allowed).tolist())
     assert best_pairs(worth, np.ones((3, 4), np.bool_)) == best_pairs(worth - offset, np.ones((3, 4), np.bool_))
+
+
+@given(seed=st.integers(0, 2**32 - 1), share=st.sampled_from([0.1, 0.3, 0.7]))
+def test_pairs_are_the_best_of_all_that_there_are(seed: int, share: float) -> None:
+    rng = np.random.default_rng(seed)
+    worth, allowed = rng.random((3, 4)) - 0.5, rng.random((3, 4)) < share
+    ways = [[(a, b) for a, b in enumerate(order) if allowed[a, b]] for order in permutations(range(4), 3)]
+    assert best_pairs(worth, allowed) == max(ways, key=lambda way: (len(way), sum(worth[pair] for pair in way)))
 
 
 def test_one_leaves_and_another_enters_at_the_other_side() -> None:

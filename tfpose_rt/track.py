@@ -232,7 +232,9 @@ class Tracker:
 
 def best_pairs(worth: Array, allowed: Bools) -> list[tuple[int, int]]:
     """The pairing of rows and columns with the greatest total worth; pairs that are not allowed are left out."""
-    from scipy.optimize import linear_sum_assignment  # most of a second to load: not before somebody is there
+    if all(allowed.sum(axis).max(initial=0) <= 1 for axis in (0, 1)):  # nobody contends for another's
+        return [(int(a), int(b)) for a, b in np.argwhere(allowed)]
+    from scipy.optimize import linear_sum_assignment  # half a second to load: not before it is needed
 
     least = worth.min(initial=0.0, where=allowed)
     gain = np.where(allowed, worth - least + 1.0, 0.0)  # any allowed pair is better than none

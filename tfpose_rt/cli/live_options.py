@@ -101,19 +101,20 @@ def open_live(spec: str, options: SourceOptions) -> Source:
 
 
 def open_model(run: RunConfig, size: tuple[int, int]) -> Any:
-    """The estimator, warm: the first frame is not to wait for caches, kernels and memory."""
+    """The estimator, quick and warm: the first frame is not to wait for caches, kernels and memory."""
     import numpy as np
 
+    from tfpose_rt.device import choose_device, kind_of
+    from tfpose_rt.engine import quickest
     from tfpose_rt.estimator import PoseEstimator
     from tfpose_rt.records import Detections, frozen
 
-    model = PoseEstimator(run)
+    device = kind_of(choose_device(run.device)[0])
+    model = PoseEstimator(dataclasses.replace(run, precision=quickest(run.precision, device, run.engine)))
     model.steady = True
     blank = np.zeros((size[1], size[0], 3), np.uint8)
     model.detect([blank])
-    for people in (1, 2, 4):  # more are compiled for when they come
-        boxes = [[0, 0, size[0] - 1, size[1] - 1]] * min(people, run.max_people)
-        model.poses([blank], [Detections(frozen(boxes), frozen([1.0] * len(boxes)))])
+    model.poses([blank], [Detections(frozen([[0, 0, size[0] - 1, size[1] - 1]]), frozen([1.0]))])
     return model
 
 
