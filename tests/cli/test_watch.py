@@ -47,8 +47,27 @@ def test_the_detector_is_told_in_words(detector, every, told):
     )  # fmt: skip
     rows = estimator_rows(found)
     assert rows["detector"] == told
+    assert rows["precision"].partition(" ")[0] == "fp32"
     assert rows["attention"] == "OpenVINO's own sampling"
     assert rows["model"].startswith("mine 192x256")
+
+
+@pytest.mark.parametrize(
+    ("asked", "taken", "told"),
+    [
+        ("auto", "fp32", "fp32 (auto: exact; --precision bf16 is quicker here)"),
+        ("auto", "bf16", "bf16"),
+        ("fp32", "fp32", "fp32"),
+    ],
+)
+def test_a_quicker_precision_is_told_where_nobody_asked_for_one(monkeypatch, asked, taken, told):
+    monkeypatch.setattr("tfpose_rt.engine._obstacle", lambda device, precision: None)
+    found = SimpleNamespace(
+        model={"name": "mine", "input": [192, 256]}, detector={"name": "none"}, run=RunConfig(precision=asked),
+        device="cpu", device_reason="asked for", engine="openvino", engine_reason="asked for", kernel="torch",
+        kernel_reason="OpenVINO's own sampling", precision=taken, score_kind="calibrated",
+    )  # fmt: skip
+    assert estimator_rows(found)["precision"] == told
 
 
 def test_the_end_counts_in_plain_words(capsys):

@@ -142,17 +142,22 @@ def progress_bar(visible: bool = True) -> Progress:
 
 def estimator_rows(estimator: Any) -> dict[str, str]:
     """Device, engine, attention path, precision, model and detector, each with its reason."""
-    from tfpose_rt.device import usual_threads
+    from tfpose_rt.device import kind_of, usual_threads
+    from tfpose_rt.engine import quickest
 
     model, detector, run = estimator.model, estimator.detector, estimator.run
     own = estimator.engine == "torch"  # another engine has its own sampling, whatever kernel torch would take
     every = {0: "as needed", 1: "on every frame"}.get(run.det_every, f"every {run.det_every} frames")
     looks = f"{detector['name']} at {run.det_size}, {every}"
+    quicker = quickest(run.precision, kind_of(estimator.device), estimator.engine)
+    hint = (
+        f" (auto: exact; --precision {quicker} is quicker here)" if quicker not in ("auto", estimator.precision) else ""
+    )
     return {
         "device": f"{estimator.device} ({estimator.device_reason}), {plural(run.threads or usual_threads(), 'thread')}",
         "engine": f"{estimator.engine} ({estimator.engine_reason})",
         "attention": f"{estimator.kernel} ({estimator.kernel_reason})" if own else estimator.kernel_reason,
-        "precision": estimator.precision,
+        "precision": estimator.precision + hint,
         "model": f"{model['name']} {model['input'][0]}x{model['input'][1]}, scores {estimator.score_kind}",
         "detector": "none: the whole picture is one box" if detector["name"] == "none" else looks,
     }
