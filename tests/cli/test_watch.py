@@ -30,6 +30,16 @@ def test_a_rate_that_varies_is_told_as_what_it_is(capsys, variable, told):
     assert capsys.readouterr().err == f"a.mp4: 64x48, h264, {told}, going on behind 1 frame\n"
 
 
+def rows_of(detector: str, run: RunConfig, precision: str = "fp32") -> dict[str, str]:
+    """What is told of an estimator that OpenVINO runs on the CPU."""
+    found = SimpleNamespace(
+        model={"name": "mine", "input": [192, 256]}, detector={"name": detector}, run=run, device="cpu",
+        device_reason="asked for", engine="openvino", engine_reason="asked for", kernel="torch",
+        kernel_reason="OpenVINO's own sampling", precision=precision, score_kind="calibrated",
+    )  # fmt: skip
+    return estimator_rows(found)
+
+
 @pytest.mark.parametrize(
     ("detector", "every", "told"),
     [
@@ -40,12 +50,7 @@ def test_a_rate_that_varies_is_told_as_what_it_is(capsys, variable, told):
     ],
 )
 def test_the_detector_is_told_in_words(detector, every, told):
-    found = SimpleNamespace(
-        model={"name": "mine", "input": [192, 256]}, detector={"name": detector}, run=RunConfig(det_every=every),
-        device="cpu", device_reason="asked for", engine="openvino", engine_reason="asked for", kernel="torch",
-        kernel_reason="OpenVINO's own sampling", precision="fp32", score_kind="calibrated",
-    )  # fmt: skip
-    rows = estimator_rows(found)
+    rows = rows_of(detector, RunConfig(det_every=every))
     assert rows["detector"] == told
     assert rows["precision"].partition(" ")[0] == "fp32"
     assert rows["attention"] == "OpenVINO's own sampling"
@@ -62,12 +67,7 @@ def test_the_detector_is_told_in_words(detector, every, told):
 )
 def test_a_quicker_precision_is_told_where_nobody_asked_for_one(monkeypatch, asked, taken, told):
     monkeypatch.setattr("tfpose_rt.engine._obstacle", lambda device, precision: None)
-    found = SimpleNamespace(
-        model={"name": "mine", "input": [192, 256]}, detector={"name": "none"}, run=RunConfig(precision=asked),
-        device="cpu", device_reason="asked for", engine="openvino", engine_reason="asked for", kernel="torch",
-        kernel_reason="OpenVINO's own sampling", precision=taken, score_kind="calibrated",
-    )  # fmt: skip
-    assert estimator_rows(found)["precision"] == told
+    assert rows_of("none", RunConfig(precision=asked), taken)["precision"] == told
 
 
 def test_the_end_counts_in_plain_words(capsys):

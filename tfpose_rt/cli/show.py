@@ -150,9 +150,7 @@ def estimator_rows(estimator: Any) -> dict[str, str]:
     every = {0: "as needed", 1: "on every frame"}.get(run.det_every, f"every {run.det_every} frames")
     looks = f"{detector['name']} at {run.det_size}, {every}"
     quicker = quickest(run.precision, kind_of(estimator.device), estimator.engine)
-    hint = (
-        f" (auto: exact; --precision {quicker} is quicker here)" if quicker not in ("auto", estimator.precision) else ""
-    )
+    hint = "" if quicker in ("auto", estimator.precision) else f" (auto: exact; --precision {quicker} is quicker here)"
     return {
         "device": f"{estimator.device} ({estimator.device_reason}), {plural(run.threads or usual_threads(), 'thread')}",
         "engine": f"{estimator.engine} ({estimator.engine_reason})",
