@@ -171,11 +171,11 @@ def taught(
 def ask(teacher: Path, people: list[Sample], share: float, recipe: TrainConfig, device: torch.device) -> list[Sample]:
     """The people with the teacher's labels, and a line that says how many those are."""
     from tfpose_rt.cli.show import progress_bar, say
-    from tfpose_rt.model.weights import load_model
     from tfpose_rt.ops.choice import select_kernel
+    from tfpose_rt.training.exam import open_model
     from tfpose_rt.training.teach import teach
 
-    model = load_model(teacher)[0].to(device)
+    model, _ = open_model(teacher, "auto", device)
     select_kernel("auto", device, model.config)  # the teacher's sizes may be others than those of the model to train
     with progress_bar(True) as bar:
         task = bar.add_task("teacher", total=None, rate="")
