@@ -25,6 +25,8 @@ def picture(places: Sequence[tuple[int, int]], size: tuple[int, int] = (320, 240
 class BlockEstimator:
     """Finds white blocks by looking; joint k lies at (2 k, k) px of the block. Optionally slow, optionally failing."""
 
+    steady = False
+
     def __init__(self, run: RunConfig | None = None, *, delay: float = 0.0, fail_at: int = -1) -> None:
         self.run = run or RunConfig()
         self.times = {"detect": 0.0, "crop": 0.0, "pose": 0.0}

@@ -57,6 +57,16 @@ def test_every_frame_of_a_file_in_order_with_its_person():
     assert record["complete"] is True
 
 
+@pytest.mark.parametrize(("kind", "steady"), [("file", True), ("images", False)])
+def test_the_pictures_of_a_video_are_all_of_one_size_and_worth_being_compiled_for(kind, steady):
+    source, estimator = ListSource(WALK[:2]), BlockEstimator()
+    source.info = dataclasses.replace(source.info, kind=kind)
+    estimator.steady = not steady
+    with Stream(source, estimator) as stream:
+        assert len(list(stream)) == 2
+    assert estimator.steady is steady
+
+
 def test_nobody_one_and_many_are_all_ordinary():
     many = [(5 + 50 * c, 5 + 45 * r) for r in range(5) for c in range(6)]
     results, _, _ = run([picture([]), picture([(10, 10)]), picture(many), picture([])], max_people=30)

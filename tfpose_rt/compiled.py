@@ -122,20 +122,24 @@ class Converted:
         if not steady:
             return self._for(())(pictures)
         parts: list[Answers] = []
-        for size in self._batches(len(pictures), pictures.shape[1:]):
-            batch, pictures = pictures[:size], pictures[size:]
-            count = len(batch)
-            if count < size:
-                batch = np.concatenate((batch, np.zeros((size - count, *batch.shape[1:]), np.uint8)))
-            parts.append(tuple(answer[:count] for answer in self._for(batch.shape)(batch)))
+        while len(pictures):
+            for size in self._batches(min(len(pictures), MOST), pictures.shape[1:]):
+                parts.append(self._filled(pictures[:size], size))
+                pictures = pictures[size:]
         return parts[0] if len(parts) == 1 else tuple(np.concatenate(each) for each in zip(*parts, strict=True))
 
+    def _filled(self, pictures: Image, size: int) -> Answers:
+        """The answers for a batch that is filled up to a size that is compiled."""
+        if missing := size - (count := len(pictures)):
+            pictures = np.concatenate((pictures, np.zeros((missing, *pictures.shape[1:]), np.uint8)))
+        return tuple(answer[:count] for answer in self._for(pictures.shape)(pictures))
+
     def _batches(self, count: int, picture: Shape) -> tuple[int, ...]:
-        """How `count` pictures are cut up; has the size that they want compiled where that is worth it."""
+        """How `count` pictures, MOST at most, are cut up; has the size they want compiled where that is worth it."""
         while self._coming:
             shape, compiled = self._coming.pop()
             self._open[shape] = Compiled(compiled)
-        wanted = min(1 << (count - 1).bit_length(), MOST)
+        wanted = 1 << (count - 1).bit_length()
         sizes = tuple(shape[0] for shape in self._open if shape[1:] == picture) or (wanted,)
         batches, better = cover(count, sizes), cover(count, (*sizes, wanted))
         shape = (wanted, *picture)
