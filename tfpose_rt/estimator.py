@@ -241,6 +241,7 @@ class PoseEstimator:
         if isinstance(image, np.ndarray | str | Path) or not isinstance(image, Iterable):
             return self.predict([image], color=color)[0]
         images = [_bgr(picture, color) for picture in image]
+        self.steady = False  # after a video, say
         return self.poses(images, self.detect(images))
 
     def stream(self, source: Any) -> Stream:
