@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from fakes import BlockEstimator, ListSource, picture
 
+from tfpose_rt.chunks import CHUNK
 from tfpose_rt.config import RunConfig, SourceOptions
 from tfpose_rt.draw import DrawStyle, draw
 from tfpose_rt.errors import InputError
 from tfpose_rt.io.pairs import PairSource
-from tfpose_rt.pipeline import CHUNK, Stream
+from tfpose_rt.pipeline import Stream
 from tfpose_rt.records import Detections, Event, Gap, Segment
 from tfpose_rt.stats import require_frames, summary
 

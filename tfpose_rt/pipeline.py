@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tfpose_rt import clock
+from tfpose_rt.chunks import Chunks, Item
 from tfpose_rt.config import RunConfig
 from tfpose_rt.follow import Follower
 from tfpose_rt.io.sources import Source, open_source
@@ -24,12 +25,9 @@ from tfpose_rt.mailbox import Mailbox, slots
 from tfpose_rt.records import Detections, Event, Float, Frame, Gap, Poses, Result, Segment, StreamInfo
 from tfpose_rt.stats import Stats
 
-CHUNK = 4  # frames of a file that share their batches; aligned to the frame's index, so that a resumed run repeats them
 AHEAD = 8  # decoded frames that may wait for the model
 QUEUE = 64  # frames of a live source that may wait where none is to be passed over
 READY = 4  # results that may wait for whoever iterates
-
-Item = Frame | Gap | Segment | Event
 
 
 class Estimator(Protocol):
@@ -88,6 +86,10 @@ class Stream:
         waiting = slots(picture, AHEAD) if not source.live else 1 if self.run.source.drop else QUEUE
         self._frames: Mailbox[Item] = Mailbox(waiting)
         self._results: Mailbox[Result] = Mailbox(2 if source.live else slots(picture, READY))
+        self._chunks = Chunks(
+            self._frames, live=source.live, alone=source.live or self.run.det_every != 1, paused=self._paused,
+            ended=lambda: self._results.closed,
+        )  # fmt: skip
         self._threads = [
             threading.Thread(target=self._read, name="read frames", daemon=True),
             threading.Thread(target=self._work, name="find poses", daemon=True),
@@ -175,7 +177,7 @@ class Stream:
         """Model thread: frames to results."""
         error: BaseException | None = None
         try:
-            for chunk, seconds in self._chunks():
+            for chunk, seconds in self._chunks:
                 for result in self._process(chunk, seconds):
                     if not self._results.put(result, keep=result.poses is None):
                         return
@@ -184,55 +186,6 @@ class Stream:
         except BaseException as caught:  # noqa: BLE001 - handed over, never lost on the thread
             error = caught
         self._results.close(error)
-
-    def _chunks(self) -> Iterator[tuple[list[Item], float]]:
-        """Frames that share a batch, with the seconds spent waiting for them: one if live or carried, else CHUNK."""
-        alone = self.source.live or self.run.det_every != 1
-        chunk: list[Item] = []
-        place = 0  # of the chunk among the source's
-        count, seq, t, held = 0, -1, 0.0, 0.0  # live frames; number and pts of the last; s since, lost to a pause
-        began = time.perf_counter()
-        while True:
-            held += self._sit_out()
-            try:
-                taken = self._frames.get(0.1 if self.source.live else None)
-            except BaseException:
-                if chunk:  # what came before the error is not lost with it
-                    yield chunk, time.perf_counter() - began
-                raise
-            if taken is None:
-                if self._frames.closed and not len(self._frames):
-                    break
-                continue
-            item = taken.item
-            if isinstance(item, Frame) and self.source.live:  # by its number: two mailboxes pass frames over
-                if held and item.seq > seq + 1:
-                    yield [Gap(reason="paused", t_start=t, t_end=item.pts, seq_from=seq + 1, seq_to=item.seq - 1)], 0.0
-                item = dataclasses.replace(item, index=count, skipped=item.seq - seq - 1)
-                count, seq, t, held = count + 1, item.seq, item.pts, 0.0
-            if chunk and isinstance(item, Frame) and item.index // CHUNK != place:
-                yield chunk, time.perf_counter() - began
-                chunk, began = [], time.perf_counter()
-            place = item.index // CHUNK if isinstance(item, Frame) else place
-            chunk.append(item)
-            if alone or not isinstance(item, Frame):
-                yield chunk, time.perf_counter() - began
-                chunk, began = [], time.perf_counter()
-        if chunk:
-            yield chunk, time.perf_counter() - began
-        if held:  # the source ended meanwhile
-            yield [Gap(reason="paused", t_start=t, t_end=t + held, seq_from=seq + 1)], 0.0
-
-    def _sit_out(self) -> float:
-        """Wait while paused, throwing the frames of a live source away; s during which they were lost."""
-        began, lost = time.perf_counter(), False
-        while self._paused.is_set() and not self._results.closed:
-            if self._frames.closed and (self.source.live or not len(self._frames)):
-                break  # at its end; frames of a file that were read ahead are still to come
-            time.sleep(0.02)
-            if self.source.live:
-                lost = self._frames.drain() > 0 or lost
-        return time.perf_counter() - began if lost else 0.0
 
     def _process(self, chunk: list[Item], waited: float) -> Iterator[Result]:
         frames = [item for item in chunk if isinstance(item, Frame)]

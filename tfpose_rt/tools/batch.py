@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from tfpose_rt.chunks import CHUNK
 from tfpose_rt.config import RunConfig
 from tfpose_rt.draw import DrawStyle, draw
 from tfpose_rt.errors import TfposeError
@@ -18,7 +19,7 @@ from tfpose_rt.io.sinks import check_outputs, open_sink
 from tfpose_rt.io.sources import open_source
 from tfpose_rt.io.urls import mask_text
 from tfpose_rt.io.video import constant_rate
-from tfpose_rt.pipeline import CHUNK, Stream
+from tfpose_rt.pipeline import Stream
 from tfpose_rt.records import Image, Result, StreamInfo
 from tfpose_rt.stats import require_frames, summary, whole
 from tfpose_rt.tools import resume as unfinished
