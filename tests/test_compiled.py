@@ -6,6 +6,7 @@ import ctypes
 import shutil
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from tfpose_rt import compiled, engine
-from tfpose_rt.compiled import Converted, cover
+from tfpose_rt.compiled import Compiled, Converted, cover
 from tfpose_rt.config import SourceOptions
+from tfpose_rt.errors import DeviceError
 from tfpose_rt.estimator import PoseEstimator
 from tfpose_rt.io.sources import open_source
 from tfpose_rt.records import Frame
@@ -207,6 +209,62 @@ def test_another_batch_is_compiled_for_once_that_is_worth_it(cache: Path) -> Non
     assert fast(portrait, True)[1].shape == (2, 4, 32, 24)
     assert open_sizes(fast) == [1, 2, 4]
     assert cache.is_dir()
+
+
+def impatient(fast: Converted, x: Any) -> None:
+    """Ask for single pictures until a batch of one is worth compiling for, as a stream does: from a daemon thread."""
+
+    def ask() -> None:
+        for _ in range(compiled.PATIENCE):
+            fast(x[:1], True)
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join()
+    assert fast._thread is not None
+    fast._thread.join()
+
+
+def test_what_compiles_is_waited_for_at_the_end(cache: Path) -> None:
+    """A daemon, as the thread that asks is one, would go on in an interpreter that is gone: the process aborts."""
+    fast, x = fitted(cache, Small().eval()), pictures(4, 24, 32, 3)
+    fast(x, True)
+    impatient(fast, x)
+    assert fast._thread is not None
+    assert not fast._thread.daemon
+
+
+def test_a_batch_that_cannot_be_compiled_for_is_given_up(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fast, x, asked = fitted(cache, Small().eval()), pictures(4, 24, 32, 3), []
+    expected = fast(x, True)[1]
+
+    def refuse(shape: Any) -> Any:
+        asked.append(shape)
+        raise RuntimeError("of lead")
+
+    monkeypatch.setattr(fast, "_compile", refuse)
+    for _ in range(2):
+        impatient(fast, x)
+    assert asked == [(1, 24, 32, 3)]
+    assert "does not compile for batches of 1: of lead" in caplog.text
+    np.testing.assert_array_equal(fast(x[1:2], True)[1], expected[1:2])
+
+
+def test_the_cache_may_be_deleted_while_it_is_in_use(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fast, x = fitted(cache, Small().eval()), pictures(4, 24, 32, 3)
+    first = fast(x[:1], True)
+    shutil.rmtree(cache)
+    for got, want in zip(Compiled(fast._compile(x.shape))(x), first, strict=True):
+        np.testing.assert_array_equal(got[:1], want)  # converted anew, to the same bits
+    portrait = pictures(1, 32, 24, 3)
+    assert fast(portrait, True)[1].shape == (1, 4, 32, 24)
+    assert len(list(cache.glob("*/network.xml"))) == 1
+    shutil.rmtree(cache)
+    monkeypatch.setattr(fast, "_convert", lambda: (_ for _ in ()).throw(RuntimeError("of lead")))
+    with pytest.raises(DeviceError, match="--engine openvino cannot be used: of lead; try: --engine torch"):
+        fast(pictures(1, 40, 24, 3), True)
 
 
 def test_what_is_seldom_asked_for_is_let_go(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

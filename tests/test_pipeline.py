@@ -60,12 +60,18 @@ def test_every_frame_of_a_file_in_order_with_its_person():
 
 @pytest.mark.parametrize(("kind", "steady"), [("file", True), ("images", False)])
 def test_the_pictures_of_a_video_are_all_of_one_size_and_worth_being_compiled_for(kind, steady):
-    source, estimator = ListSource(WALK[:2]), BlockEstimator()
+    class Watched(BlockEstimator):
+        def detect(self, images):
+            told.append(self.steady)
+            return super().detect(images)
+
+    told: list[bool] = []
+    source, estimator = ListSource([*WALK[: 2 * CHUNK], WALK[0][:, :60]]), Watched()
     source.info = dataclasses.replace(source.info, kind=kind)
-    estimator.steady = not steady
     with Stream(source, estimator) as stream:
-        assert len(list(stream)) == 2
-    assert estimator.steady is steady
+        assert len(list(stream)) == 2 * CHUNK + 1
+    assert told == [steady, steady, False]  # a camera has come back with another size: who knows which comes next
+    assert estimator.steady is False
 
 
 def test_nobody_one_and_many_are_all_ordinary():

@@ -27,7 +27,8 @@ import numpy.typing as npt
 
 from tfpose_rt.bounds import Bounds
 from tfpose_rt.device import usual_threads
-from tfpose_rt.engine import HINTS, core, load
+from tfpose_rt.engine import HINTS, core, load, refused
+from tfpose_rt.errors import DeviceError, line_of
 from tfpose_rt.records import Image
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def compile_network(
     kind = sha256[:16] if bounds is None else f"{sha256[:16]}.int8"
     folder = cache_dir() / f"{kind}-{_fingerprint(sha256, size, any_size, bounds)}"
 
-    def made() -> Any:
+    def convert_and_keep() -> Any:
         from tfpose_rt.conversion import convert
 
         log.warning("OpenVINO: converting a network; this takes some seconds, once")
@@ -94,7 +95,7 @@ def compile_network(
         "PERFORMANCE_HINT": "LATENCY",
         "ENABLE_CPU_PINNING": False,  # decoding and drawing share the processor
     }
-    return Converted(folder / "network.xml", made, settings)
+    return Converted(folder / "network.xml", convert_and_keep, settings)
 
 
 class Converted:
@@ -105,27 +106,31 @@ class Converted:
 
     Args:
         file: where it is kept.
-        make: converts it and, if it can, puts it there; called where the file is absent or damaged.
+        convert: makes it and, if it can, puts it there; called where the file is absent or damaged.
         settings: of what is compiled.
+    Raises: RuntimeError: it had to be converted, and cannot be.
     """
 
-    def __init__(self, file: Path, make: Callable[[], Any], settings: Mapping[str, Any]) -> None:
-        self._file, self._make, self._settings = file, make, settings
-        self._made = None if file.is_file() else make()
+    def __init__(self, file: Path, convert: Callable[[], Any], settings: Mapping[str, Any]) -> None:
+        self._file, self._convert, self._settings = file, convert, settings
+        self._unkept = None if file.is_file() else convert()  # the network itself, until the file has been read
         self._open: dict[Shape, Compiled] = {}  # the last one asked stands last; () is the shape of any
         self._wasted: Counter[Shape] = Counter()  # by not being compiled, in pictures
         self._coming: list[tuple[Shape, Any]] = []  # compiled by the thread
+        self._refused: set[Shape] = set()
         self._thread: threading.Thread | None = None
 
     def __call__(self, pictures: Image, steady: bool = False) -> Answers:
-        """Answer as a `Network` does."""
+        """Answer as a `Network` does. Raises: DeviceError: the file is gone or damaged, and nothing can replace it."""
         if not steady:
             return self._for(())(pictures)
+        self._take_up()
         parts: list[Answers] = []
-        while len(pictures):
-            for size in self._batches(min(len(pictures), MOST), pictures.shape[1:]):
-                parts.append(self._filled(pictures[:size], size))
-                pictures = pictures[size:]
+        rest = pictures
+        while len(rest):
+            for size in self._batches(min(len(rest), MOST), pictures.shape[1:]):
+                parts.append(self._filled(rest[:size], size))
+                rest = rest[size:]
         return parts[0] if len(parts) == 1 else tuple(np.concatenate(each) for each in zip(*parts, strict=True))
 
     def _filled(self, pictures: Image, size: int) -> Answers:
@@ -136,23 +141,37 @@ class Converted:
 
     def _batches(self, count: int, picture: Shape) -> tuple[int, ...]:
         """How `count` pictures, MOST at most, are cut up; has the size they want compiled where that is worth it."""
-        while self._coming:
-            shape, compiled = self._coming.pop()
-            self._open[shape] = Compiled(compiled)
         wanted = 1 << (count - 1).bit_length()
         sizes = tuple(shape[0] for shape in self._open if shape[1:] == picture) or (wanted,)
         batches, better = cover(count, sizes), cover(count, (*sizes, wanted))
         shape = (wanted, *picture)
         self._wasted[shape] += _cost(batches) - _cost(better)
-        if self._wasted[shape] > PATIENCE and not (self._thread and self._thread.is_alive()):
-            self._wasted[shape] = 0
-            self._thread = threading.Thread(target=self._prepare, args=(shape,), name="compile")
-            self._thread.start()
+        if self._wasted[shape] > PATIENCE and shape not in self._refused:
+            self._prepare(shape)
         return batches
 
     def _prepare(self, shape: Shape) -> None:
-        with suppress(RuntimeError, OSError):  # what there is goes on answering
+        """Have a thread compile for a shape, one at a time. The end of the program waits for it: a second or two."""
+        if self._thread is not None and self._thread.is_alive():
+            return
+        self._wasted[shape] = 0
+        # not a daemon, as the thread of whoever asks may be: at exit it would go on in an interpreter that is gone
+        self._thread = threading.Thread(target=self._bring, args=(shape,), name="compile", daemon=False)
+        with suppress(RuntimeError):  # no more threads
+            self._thread.start()
+
+    def _bring(self, shape: Shape) -> None:
+        try:
             self._coming.append((shape, self._compile(shape)))
+        except (RuntimeError, OSError, DeviceError) as error:  # what there is goes on answering
+            self._refused.add(shape)
+            log.warning("OpenVINO does not compile for batches of %d: %s", shape[0], line_of(error, -1))
+
+    def _take_up(self) -> None:
+        """Open what the thread has compiled."""
+        while self._coming:
+            shape, compiled = self._coming.pop()
+            self._open[shape] = Compiled(compiled)
 
     def _for(self, shape: Shape) -> Compiled:
         """What is compiled for pictures of this shape."""
@@ -164,29 +183,36 @@ class Converted:
     def _compile(self, shape: Shape) -> Any:
         """Compile for a shape, from the file where there is one: what is read has other last bits than what was made.
 
-        What compiling makes is put beside the file, where something can be written: the next start takes it up from
-        there, to the same bits in a quarter of the time. A folder for each precision, for OpenVINO 2026.4.1 takes up
-        what was made for float32 where bfloat16 is asked for, and then answers wrongly.
+        Raises: DeviceError: there is none, and it cannot be converted.
         """
         with suppress(RuntimeError, OSError):
             return self._compile_file(shape)
-        made = self._made or self._make()
-        with suppress(RuntimeError, OSError):
-            compiled = self._compile_file(shape)
-            self._made = None
-            return compiled
-        self._made = made  # where nothing can be kept
-        return core().compile_model(_reshaped(made.clone(), shape), "CPU", self._settings)
+        if self._unkept is None:
+            try:
+                self._unkept = self._convert()
+            except RuntimeError as error:
+                raise refused(error) from error
+            with suppress(RuntimeError, OSError):
+                return self._compile_file(shape)
+        return core().compile_model(_reshaped(self._unkept.clone(), shape), "CPU", self._settings)
 
     def _compile_file(self, shape: Shape) -> Any:
+        """Compile the kept network.
+
+        What compiling makes is put beside it, where something can be written: the next start takes it up from there,
+        to the same bits in a quarter of the time. A folder for each precision, for OpenVINO 2026.4.1 takes up what was
+        made for float32 where bfloat16 is asked for, and then answers wrongly. Not mapped into memory, for another
+        process may be writing the same file.
+        """
         folder = self._file.parent
         beside = folder / str(self._settings["INFERENCE_PRECISION_HINT"])
-        cache = {"CACHE_DIR": str(beside)} if os.access(folder, os.W_OK) else {}
+        cache = {"CACHE_DIR": str(beside), "ENABLE_MMAP": False} if os.access(folder, os.W_OK) else {}
         model = _reshaped(core().read_model(self._file), shape) if shape else self._file
         compiled = core().compile_model(model, "CPU", {**self._settings, **cache})
+        self._unkept = None
         with suppress(OSError):
             for old in sorted(beside.glob("*.blob"), key=lambda file: file.stat().st_mtime)[:-KEPT]:
-                old.unlink()
+                _remove(old)
         return compiled
 
 
@@ -240,6 +266,14 @@ def _fingerprint(*of: object) -> str:
     return digest.hexdigest()[:16]
 
 
+def _remove(file: Path) -> None:
+    """Remove a file that OpenVINO may have made read-only, which Windows would keep; where it is in use, it stays."""
+    with suppress(OSError):
+        if file.is_file():
+            file.chmod(0o600)
+            file.unlink()
+
+
 def _keep(model: Any, folder: Path) -> None:
     """Put a converted network into the cache, and those of other versions out; where nothing can be written, do not."""
     part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
@@ -249,6 +283,8 @@ def _keep(model: Any, folder: Path) -> None:
             load().save_model(model, part / "network.xml", compress_to_fp16=False)
             for old in folder.parent.glob(f"{folder.name.split('-')[0]}-*"):
                 if not old.name.endswith(".part"):
+                    for file in old.rglob("*"):
+                        _remove(file)
                     shutil.rmtree(old, ignore_errors=True)
             part.replace(folder)  # one rename: no reader sees half of it
     finally:  # after Ctrl-C too

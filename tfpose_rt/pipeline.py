@@ -72,7 +72,7 @@ class Stream:
         self.stats = Stats()
         self.ended = "user"
         stride = 1 if source.live or self.info.kind == "pairs" else self.run.source.stride  # those count what they give
-        estimator.steady = self.info.kind != "images"
+        self._shapes: set[tuple[int, ...]] = set()  # of the pictures so far
         self.follower = Follower(self.run, stills=self.info.kind == "images", stride=stride)
         self._after = after
         self.hiding = self.run.background == "blur-people"
@@ -185,6 +185,7 @@ class Stream:
                 self._results.put(result, keep=True)
         except BaseException as caught:  # noqa: BLE001 - handed over, never lost on the thread
             error = caught
+        self.estimator.steady = False
         self._results.close(error)
 
     def _process(self, chunk: list[Item], waited: float) -> Iterator[Result]:
@@ -243,6 +244,8 @@ class Stream:
             self.follower.interrupt()
         self._interrupted = False
         images, carried = [frame.image for frame in frames], self.follower.carried(frames[0])
+        self._shapes.update(image.shape for image in images)
+        self.estimator.steady = self.info.kind != "images" and len(self._shapes) == 1
         everybody: list[Float | None] = [None] * len(frames)
         self.estimator.times["detect"] = 0.0
         if self.hiding:

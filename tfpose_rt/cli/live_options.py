@@ -109,8 +109,10 @@ def open_model(run: RunConfig, size: tuple[int, int]) -> Any:
     from tfpose_rt.estimator import PoseEstimator
     from tfpose_rt.records import Detections, frozen
 
-    device = kind_of(choose_device(run.device)[0])
-    model = PoseEstimator(dataclasses.replace(run, precision=quickest(run.precision, device, run.engine)))
+    precision = quickest(run.precision, kind_of(choose_device(run.device)[0]), run.engine)
+    model = PoseEstimator(dataclasses.replace(run, precision=precision))
+    if precision != run.precision and model.engine == "torch":
+        model = PoseEstimator(run)  # that precision was for OpenVINO, which has refused a network
     model.steady = True
     blank = np.zeros((size[1], size[0], 3), np.uint8)
     model.detect([blank])

@@ -166,7 +166,7 @@ class Elsewhere(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """(B, 3, H, W) RGB, whole 255ths as crops are -> keypoints, scores and errors as TFPose gives them."""
         pictures = (images * 255).round().byte().flip(1).permute(0, 2, 3, 1).contiguous()
-        return tuple(torch.from_numpy(answer) for answer in self._network(pictures.numpy(), True))
+        return tuple(torch.from_numpy(answer) for answer in self._network(pictures.numpy(), steady=True))
 
 
 def open_model(path: Path, engine: str, device: torch.device, precision: str = "fp32") -> tuple[Any, str]:
