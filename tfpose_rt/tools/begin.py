@@ -39,12 +39,9 @@ def begin(name: str, out: Path, init: Sequence[Path]) -> tuple[int, int]:
     unused(out)
     torch.manual_seed(0)
     model = TFPose(dataclasses.replace(MODELS[name], **finished(name, init))).eval()
-    before = {key: value.clone() for key, value in model.state_dict().items()}
-    for path in init:
-        start_from(model, path)
+    filled = {key for path in init for key in start_from(model, path)}
     save_model(out, model, {"begun_from": [path.stem for path in init]})
-    laid = sum(not torch.equal(value, before[key]) for key, value in model.state_dict().items())
-    return laid, len(before)
+    return len(filled), len(model.state_dict())
 
 
 @exits

@@ -20,8 +20,8 @@ PROJECTION = re.compile(r"project\.\d+\.0\.weight")
 START = "start.linear.weight"  # (K * 4, tokens * 16): the one tensor whose shape hangs on the crop's size
 
 
-def start_from(model: TFPose, path: Path) -> tuple[int, int]:
-    """Load what fits by name and shape: a whole TFPose, or a trunk alone; (tensors loaded, tensors of the model).
+def start_from(model: TFPose, path: Path) -> set[str]:
+    """Load what fits by name and shape: a whole TFPose, or a trunk alone; the names of the model's tensors it filled.
 
     A TFPose for crops of another size keeps its start pose: the map from the coarsest level is resampled. One on the
     first of two joined trunks starts the whole where it stood: what the second adds to the levels begins at nothing.
@@ -55,7 +55,7 @@ def start_from(model: TFPose, path: Path) -> tuple[int, int]:
             fix="--init with weights of the same trunk",
         )
     model.load_state_dict(fitting, strict=False)
-    return len(fitting), len(state)
+    return set(fitting)
 
 
 def widened(weight: Tensor, inputs: int) -> Tensor:

@@ -118,10 +118,8 @@ def train(
     torch.manual_seed(config.seed)
     model = TFPose(config.model, mean_pose(kept, config))
     settle(model, device, torch.channels_last)
-    unasked = None if model.witness is None else [p.clone() for p in model.witness.parameters()]
-    for weights in init:
-        start_from(model, weights)
-    if unasked and not resume and all(map(torch.equal, unasked, model.witness.parameters())):  # type: ignore[union-attr]
+    filled = {name for weights in init for name in start_from(model, weights)}
+    if model.witness is not None and not resume and not any(name.startswith("witness.") for name in filled):
         fix = "--init with it, or --set 'witness=\"\"' and tools.finish afterwards"
         raise UsageError(f"witness = {config.model.witness!r}", why="no --init holds that network", fix=fix)
     objective = Objective(model, config).to(device)
