@@ -88,6 +88,15 @@ def test_stages_can_be_left_out(bench):
     assert "1 person: " in err
 
 
+def test_live_it_computes_as_live_runs_do(bench, monkeypatch):
+    asked = []
+    monkeypatch.setattr("tfpose_rt.engine.quickest", lambda *words: asked.append(words) or "bf16")
+    for words in ((), ("--live",)):
+        code, _, err = bench("synthetic:64x48@30", *QUICK, "--device", "cpu", "--engine", "auto", *words)
+        assert code == 0, err
+    assert ("auto", "cpu", "auto") in asked
+
+
 @pytest.mark.parametrize(
     ("words", "code", "why"),
     [

@@ -81,6 +81,7 @@ def pipeline(
     import dataclasses
     import json
 
+    from tfpose_rt.cli.live_options import quick_model
     from tfpose_rt.cli.show import estimator_rows, print_table
     from tfpose_rt.estimator import PoseEstimator
     from tfpose_rt.io.sources import open_source
@@ -88,6 +89,7 @@ def pipeline(
     from tfpose_rt.tools.showcase import DEMO_CLIP
 
     counts, source = counts_of(people), source or str(DEMO_CLIP)
+    open_model = quick_model if live else PoseEstimator
     runs = [
         run_config(
             weights=weights, detector=detector, det_size=det_size, det_every=det_every, device=device, engine=name,
@@ -100,7 +102,7 @@ def pipeline(
     size = "x".join(map(str, opened.info.size))
     facts, rounds, used = {"source": f"{opened.info.name}, {size}", **machine()}, [], []
     for run in runs:
-        estimator = PoseEstimator(dataclasses.replace(run, max_people=max([run.max_people, *counts])))
+        estimator = open_model(dataclasses.replace(run, max_people=max([run.max_people, *counts])))
         rows = estimator_rows(estimator)
         used.append(rows["engine"])
         facts |= rows

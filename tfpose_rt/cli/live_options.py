@@ -16,6 +16,7 @@ from tfpose_rt.errors import UsageError
 if TYPE_CHECKING:
     from tfpose_rt.config import RunConfig, SourceOptions
     from tfpose_rt.draw import DrawStyle
+    from tfpose_rt.estimator import PoseEstimator
     from tfpose_rt.io.sources import Source
     from tfpose_rt.live.metrics import Metrics
     from tfpose_rt.pipeline import Stream
@@ -100,19 +101,26 @@ def open_live(spec: str, options: SourceOptions) -> Source:
     return source if source.info.live else PacedSource(source, options)
 
 
-def open_model(run: RunConfig, size: tuple[int, int]) -> Any:
-    """The estimator, quick and warm: the first frame is not to wait for caches, kernels and memory."""
-    import numpy as np
-
+def quick_model(run: RunConfig) -> PoseEstimator:
+    """The estimator for live pictures: where no precision was asked for, in the quickest."""
     from tfpose_rt.device import choose_device, kind_of
     from tfpose_rt.engine import quickest
     from tfpose_rt.estimator import PoseEstimator
-    from tfpose_rt.records import Detections, frozen
 
     precision = quickest(run.precision, kind_of(choose_device(run.device)[0]), run.engine)
     model = PoseEstimator(dataclasses.replace(run, precision=precision))
     if precision != run.precision and model.engine == "torch":
         model = PoseEstimator(run)  # that precision was for OpenVINO, which has refused a network
+    return model
+
+
+def open_model(run: RunConfig, size: tuple[int, int]) -> PoseEstimator:
+    """The estimator, quick and warm: the first frame is not to wait for caches, kernels and memory."""
+    import numpy as np
+
+    from tfpose_rt.records import Detections, frozen
+
+    model = quick_model(run)
     model.steady = True
     blank = np.zeros((size[1], size[0], 3), np.uint8)
     model.detect([blank])
