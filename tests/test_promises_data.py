@@ -40,7 +40,7 @@ def estimator():
     return PoseEstimator(RunConfig(detector="none", device="cpu", engine="torch", full_precision=True))
 
 
-def finder(crops):
+def finder(crops, steady=False):
     """In the network's place: a red dot is the nose; of two green ones the one further right is the left wrist."""
     xy, scores = np.full((len(crops), 17, 2), -0.4), np.full((len(crops), 17), 0.01)  # the others: outside
     size = np.array([crops.shape[2], crops.shape[1]])
