@@ -22,7 +22,7 @@ from tfpose_rt.estimator import PoseEstimator
 from tfpose_rt.io.sources import open_source
 from tfpose_rt.model.tfpose import TFPose
 from tfpose_rt.model.weights import save_model
-from tfpose_rt.records import Frame
+from tfpose_rt.records import Detections, Frame
 from tfpose_rt.tools.showcase import DEMO_CLIP
 from tfpose_rt.training.data import load
 from tfpose_rt.training.exam import examine, open_model
@@ -112,6 +112,28 @@ def test_the_bundled_clip_gives_the_same_people(pair: tuple[PoseEstimator, PoseE
         np.testing.assert_allclose(got.errors, want.errors, atol=0.01)
     whole = [model.predict(images[0]) for model in pair]
     np.testing.assert_allclose(whole[0].xy, whole[1].xy, atol=0.1)
+
+
+@needs_openvino
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_person_of_a_video_has_the_same_pose_in_every_batch(precision: str) -> None:
+    """Resumed runs meet batches of other sizes; they equal the original to the bit because kernels do."""
+    together, alone = (
+        PoseEstimator(device="cpu", engine="openvino", precision=precision, full_precision=True) for _ in "ab"
+    )
+    together.steady = alone.steady = True
+    images = bundled(0)[:4]
+    people = together.detect(images)
+    for image, found in zip(images, people, strict=True):
+        (again,) = alone.detect([image])
+        np.testing.assert_array_equal(again.boxes, found.boxes)
+        np.testing.assert_array_equal(again.scores, found.scores)
+    assert 5 <= sum(map(len, people)) <= 8
+    for image, found, poses in zip(images, people, together.poses(images, people), strict=True):
+        for i in range(len(found)):
+            (one,) = alone.poses([image], [Detections(found.boxes[i : i + 1], found.scores[i : i + 1])])
+            for name in ("xy", "scores", "errors"):
+                np.testing.assert_array_equal(getattr(one, name)[0], getattr(poses, name)[i])
 
 
 def test_live_pictures_get_bfloat16_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
