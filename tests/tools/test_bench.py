@@ -20,6 +20,21 @@ def test_the_crowd_is_as_large_as_asked_and_nobody_twice_in_one_place():
     assert len({tuple(box) for box in found[0].boxes.tolist()}) == 7
 
 
+def test_the_networks_of_a_crowd_are_compiled_as_without_one():
+    told = []
+
+    class Watched(BlockEstimator):
+        def poses(self, images, people, box_from=None):
+            told.append(self.steady)
+            return super().poses(images, people, box_from)
+
+    estimator = Watched()
+    list(measure("synthetic:64x48@30", estimator, [2], seconds=0.2, warmup=0))
+    assert told
+    assert all(told)
+    assert estimator.steady is False
+
+
 def test_a_known_delay_is_what_is_measured():
     """A model of 20 ms a frame on a looped test pattern: at most 50 frames a second, and latency only when live."""
     estimator = BlockEstimator(RunConfig(), delay=0.02)

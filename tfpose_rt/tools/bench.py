@@ -55,6 +55,15 @@ class Crowd:
         self.run: RunConfig = estimator.run
         self.times: dict[str, float] = estimator.times
 
+    @property
+    def steady(self) -> bool:
+        """The estimator's own: its networks are to be compiled as they are without a crowd."""
+        return bool(self._estimator.steady)
+
+    @steady.setter
+    def steady(self, on: bool) -> None:
+        self._estimator.steady = on
+
     def detect(self, images: list[Any]) -> list[Detections]:
         """The detector's work, and boxes for the asked number of people."""
         return [self._fill(d, image) for d, image in zip(self._estimator.detect(images), images, strict=True)]
