@@ -25,8 +25,6 @@ def picture(places: Sequence[tuple[int, int]], size: tuple[int, int] = (320, 240
 class BlockEstimator:
     """Finds white blocks by looking; joint k lies at (2 k, k) px of the block. Optionally slow, optionally failing."""
 
-    steady = False
-
     def __init__(self, run: RunConfig | None = None, *, delay: float = 0.0, fail_at: int = -1) -> None:
         self.run = run or RunConfig()
         self.times = {"detect": 0.0, "crop": 0.0, "pose": 0.0}
@@ -34,12 +32,12 @@ class BlockEstimator:
         self.calls: list[int] = []  # how many pictures each detection saw
         self.seen = 0
 
-    def detect(self, images: Sequence[Any]) -> list[Detections]:
+    def detect(self, images: Sequence[Any], *, steady: bool = False) -> list[Detections]:
         self.calls.append(len(images))
         found, most = [self._blocks(image) for image in images], self.run.max_people
         return [Detections(d.boxes[:most], d.scores[:most]) for d in found]
 
-    def detect_all(self, images: Sequence[Any]) -> tuple[list[Detections], list[Any]]:
+    def detect_all(self, images: Sequence[Any], *, steady: bool = False) -> tuple[list[Detections], list[Any]]:
         self.calls.append(len(images))
         found, most = [self._blocks(image) for image in images], self.run.max_people
         return [Detections(d.boxes[:most], d.scores[:most]) for d in found], [d.boxes[most:] for d in found]
@@ -53,7 +51,9 @@ class BlockEstimator:
         ]
         return Detections(frozen(np.array(boxes).reshape(-1, 4)), frozen(np.full(len(boxes), 0.9)))
 
-    def poses(self, images: Sequence[Any], people: Sequence[Detections], box_from: Any = None) -> list[Poses]:
+    def poses(
+        self, images: Sequence[Any], people: Sequence[Detections], box_from: Any = None, *, steady: bool = False
+    ) -> list[Poses]:
         self.seen += len(images)
         if 0 <= self.fail_at < self.seen:
             raise RuntimeError("the model broke")

@@ -295,8 +295,7 @@ def test_bfloat16_after_float32_answers_as_float32_does(tmp_path: Path, monkeypa
         said = []
         for precision in ("fp32", "bf16"):
             model = PoseEstimator(device="cpu", engine="openvino", detector="none", precision=precision)
-            model.steady = steady
-            said.append(model.poses([image], people)[0])
+            said.append(model.poses([image], people, steady=steady)[0])
         exact, rounded = said
         apart = np.linalg.norm(rounded.xy - exact.xy, axis=-1)
         assert 0 < np.median(apart) < 0.1 * np.median(exact.errors)

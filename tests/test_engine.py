@@ -121,17 +121,17 @@ def test_a_person_of_a_video_has_the_same_pose_in_every_batch(precision: str) ->
     together, alone = (
         PoseEstimator(device="cpu", engine="openvino", precision=precision, full_precision=True) for _ in "ab"
     )
-    together.steady = alone.steady = True
     images = bundled(0)[:4]
-    people = together.detect(images)
+    people = together.detect(images, steady=True)
     for image, found in zip(images, people, strict=True):
-        (again,) = alone.detect([image])
+        (again,) = alone.detect([image], steady=True)
         np.testing.assert_array_equal(again.boxes, found.boxes)
         np.testing.assert_array_equal(again.scores, found.scores)
     assert 5 <= sum(map(len, people)) <= 8
-    for image, found, poses in zip(images, people, together.poses(images, people), strict=True):
+    for image, found, poses in zip(images, people, together.poses(images, people, steady=True), strict=True):
         for i in range(len(found)):
-            (one,) = alone.poses([image], [Detections(found.boxes[i : i + 1], found.scores[i : i + 1])])
+            only = Detections(found.boxes[i : i + 1], found.scores[i : i + 1])
+            (one,) = alone.poses([image], [only], steady=True)
             for name in ("xy", "scores", "errors"):
                 np.testing.assert_array_equal(getattr(one, name)[0], getattr(poses, name)[i])
 

@@ -67,12 +67,10 @@ BLUE = picture([(10, 10), (100, 20)]) * np.array([1, 0, 0], np.uint8)
 def test_predict_takes_an_array_or_a_path_or_several(predict, tmp_path):
     file = tmp_path / "Tänzer 踊り.png"
     file.write_bytes(cv2.imencode(".png", BLUE)[1].tobytes())
-    predict.__self__.steady = True
     for one in (BLUE, file, str(file)):
         assert corners(predict(one).boxes) == [(10, 10), (100, 20)]
     for several in ([BLUE, file], (str(file), BLUE), iter([file, file])):
         assert [len(poses) for poses in predict(several)] == [2, 2]
-    assert predict.__self__.steady is False  # any picture may follow
     assert predict([]) == []
     assert len(predict(picture([]))) == 0
     assert not any(hasattr(poses, "ids") and poses.ids is not None for poses in predict([BLUE]))

@@ -61,17 +61,20 @@ def test_every_frame_of_a_file_in_order_with_its_person():
 @pytest.mark.parametrize(("kind", "steady"), [("file", True), ("images", False)])
 def test_the_pictures_of_a_video_are_all_of_one_size_and_worth_being_compiled_for(kind, steady):
     class Watched(BlockEstimator):
-        def detect(self, images):
-            told.append(self.steady)
+        def detect(self, images, *, steady=False):
+            told.append(steady)
             return super().detect(images)
 
+        def poses(self, images, people, box_from=None, *, steady=False):
+            assert steady == told[-1]
+            return super().poses(images, people, box_from)
+
     told: list[bool] = []
-    source, estimator = ListSource([*WALK[: 2 * CHUNK], WALK[0][:, :60]]), Watched()
+    source = ListSource([*WALK[: 2 * CHUNK], WALK[0][:, :60]])
     source.info = dataclasses.replace(source.info, kind=kind)
-    with Stream(source, estimator) as stream:
+    with Stream(source, Watched()) as stream:
         assert len(list(stream)) == 2 * CHUNK + 1
     assert told == [steady, steady, False]  # a camera has come back with another size: who knows which comes next
-    assert estimator.steady is False
 
 
 def test_nobody_one_and_many_are_all_ordinary():
@@ -131,11 +134,11 @@ class Noting(BlockEstimator):
         super().__init__(run)
         self.looked, self.scores = [], scores
 
-    def detect(self, images):
+    def detect(self, images, *, steady=False):
         self.looked += [int(image[0, 0, 0]) for image in images]
         return super().detect(images)
 
-    def poses(self, images, people, box_from=None):
+    def poses(self, images, people, box_from=None, *, steady=False):
         score = self.scores.get(int(images[0][0, 0, 0]))
         found = super().poses(images, people, box_from)
         if score is None:
@@ -177,7 +180,7 @@ class Blinking(BlockEstimator):
 
     blind: tuple[int, ...] = ()
 
-    def detect(self, images):
+    def detect(self, images, *, steady=False):
         places = [(int(image[60].argmax()) // 3 - 10) // 3 for image in images]
         return [
             Detections(d.boxes[:0], d.scores[:0]) if p in self.blind else Detections(d.boxes + p % 2 / 3, d.scores)

@@ -104,7 +104,7 @@ def test_both_networks_get_pictures_that_lie_as_their_device_wants(monkeypatch, 
         one.device, one.precision = "cpu", "fp32"
     finder._compiled, finder._path, finder.conf, finder.iou = None, None, 0.25, 0.7
     images = np.zeros((2, 64, 96, 3), np.uint8)
-    finder._run(images)
+    finder._run(images, False)
     poser._in_torch(None)(images)
     assert len(seen) == 2
     assert all(tensor.is_contiguous(memory_format=memory) for pair in seen for tensor in pair)

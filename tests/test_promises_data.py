@@ -184,7 +184,7 @@ def test_the_whole_picture_is_a_person_only_where_that_was_asked_for(estimator):
 class Unsure(FakeEstimator):
     """Points of score 0.01 and 0.75 by turns; every third lies outside the picture."""
 
-    def poses(self, images, people, box_from=None):
+    def poses(self, images, people, box_from=None, *, steady=False):
         out = []
         for poses in super().poses(images, people, box_from):
             xy, scores = poses.xy.copy(), poses.scores.copy()

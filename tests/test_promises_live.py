@@ -50,7 +50,7 @@ class Witness(StageEstimator):
         super().__init__(*args, **options)
         self.shown = []
 
-    def poses(self, images, people, box_from=None):
+    def poses(self, images, people, box_from=None, *, steady=False):
         self.shown += [image.copy() for image in images]
         return super().poses(images, people, box_from)
 

@@ -26,7 +26,7 @@ def test_a_source_of_the_callers_own_that_ends_the_program_does_not_leave_it_wai
 
 def test_a_model_that_ends_the_program_does_not_leave_it_waiting() -> None:
     class Leaves(BlockEstimator):
-        def detect(self, images):
+        def detect(self, images, *, steady=False):
             raise SystemExit(3)
 
     with Stream(ListSource([BLOCK]), Leaves()) as stream, pytest.raises(SystemExit):

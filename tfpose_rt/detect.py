@@ -56,16 +56,8 @@ class Detector(Protocol):
         """What its boxes are marked with."""
         ...
 
-    @property
-    def steady(self) -> bool:
-        """Whether many more frames of the same size are to come, as from a video."""
-        ...
-
-    @steady.setter
-    def steady(self, on: bool) -> None: ...
-
-    def detect(self, images: Sequence[Image]) -> list[Detections]:
-        """The people of each frame."""
+    def detect(self, images: Sequence[Image], *, steady: bool = False) -> list[Detections]:
+        """The people of each frame; `steady`: many more of the same size are to come, as from a video."""
         ...
 
 
@@ -131,7 +123,6 @@ class PersonDetector:
     """
 
     box_from: BoxFrom = "detector"
-    steady = False
 
     def __init__(
         self,
@@ -178,11 +169,12 @@ class PersonDetector:
         moved: nn.Module = network.to(self.device, dtype, memory_format=layout(self.device))  # type: ignore[call-overload]
         return moved
 
-    def detect(self, images: Sequence[Image]) -> list[Detections]:
+    def detect(self, images: Sequence[Image], *, steady: bool = False) -> list[Detections]:
         """Find the people of each frame.
 
         Args:
             images: (H, W, 3) uint8 BGR each; sizes may differ.
+            steady: whether many more of this size are to come, as from a video: worth being compiled for.
         Returns: for each frame, boxes in its pixels (pixel centres), best first, at most 300.
         Raises: ValueError: an image of another shape or type.
         """
@@ -193,15 +185,15 @@ class PersonDetector:
         found: list[Detections] = [Detections(frozen(np.zeros((0, 4))), frozen(np.zeros(0)))] * len(images)
         for size in dict.fromkeys(box.size for box in boxed):
             batch = [i for i, box in enumerate(boxed) if box.size == size]
-            answers = self._run(np.stack([boxed[i].apply(images[i]) for i in batch]))
+            answers = self._run(np.stack([boxed[i].apply(images[i]) for i in batch]), steady)
             for i, (boxes, scores) in zip(batch, answers, strict=True):
                 found[i] = self._to_frame(boxes, scores, boxed[i], images[i])
         return found
 
-    def _run(self, inputs: Image) -> list[tuple[Float, Float]]:
+    def _run(self, inputs: Image, steady: bool) -> list[tuple[Float, Float]]:
         """(B, H, W, 3) uint8 BGR -> boxes (N, 4), edge convention of the input, and scores (N,), float32, per frame."""
         if self._compiled is not None:
-            return [self._suppress(frame) for frame in self._compiled(inputs, self.steady)[0]]
+            return [self._suppress(frame) for frame in self._compiled(inputs, steady)[0]]
         import torch
 
         with torch.inference_mode():
@@ -230,9 +222,8 @@ class WholeFrame:
     name = "none"
     sha256: str | None = None
     box_from: BoxFrom = "full"
-    steady = False
 
-    def detect(self, images: Sequence[Image]) -> list[Detections]:
+    def detect(self, images: Sequence[Image], *, steady: bool = False) -> list[Detections]:
         """One box a frame, -0.5 .. W - 0.5, with score 1."""
         return [
             Detections(frozen([[-0.5, -0.5, image.shape[1] - 0.5, image.shape[0] - 0.5]]), frozen([1.0]))

@@ -147,32 +147,29 @@ class PoseEstimator:
         choice = select_kernel(self.run.kernel, torch.device(self.device), self._config)
         return choice.name, choice.reason
 
-    @property
-    def steady(self) -> bool:
-        """Whether many more pictures of the same size are to come, as from a video: worth being compiled for."""
-        return self._detector.steady
+    def detect(self, images: Sequence[Image], *, steady: bool = False) -> list[Detections]:
+        """The people of each picture, best first, at most `max_people`; within `roi` where one is set.
 
-    @steady.setter
-    def steady(self, on: bool) -> None:
-        self._detector.steady = on
-
-    def detect(self, images: Sequence[Image]) -> list[Detections]:
-        """The people of each picture, best first, at most `max_people`; within `roi` where one is set."""
+        Args:
+            images: (H, W, 3) uint8 BGR each.
+            steady: whether many more of this size are to come, as from a video: worth being compiled for.
+        """
         began = time.perf_counter()
-        found = [self._first(d) for d in self._detect(images)]
+        found = [self._first(d) for d in self._detect(images, steady)]
         self.times["detect"] = time.perf_counter() - began
         return found
 
-    def detect_all(self, images: Sequence[Image]) -> tuple[list[Detections], list[Float]]:
+    def detect_all(self, images: Sequence[Image], *, steady: bool = False) -> tuple[list[Detections], list[Float]]:
         """As `detect`, and for each picture the boxes (M, 4) px of all others in it: over `max_people`, outside `roi`.
 
         With a `roi` the detector runs twice; it finds people in the part and in the whole, so some are in both answers.
         """
         began = time.perf_counter()
-        found = self._detect(images)
+        found = self._detect(images, steady)
         others = [d.boxes[self.run.max_people :] for d in found]
         if self.run.roi is not None:
-            others = [np.concatenate([o, d.boxes]) for o, d in zip(others, self._detector.detect(images), strict=True)]
+            whole = self._detector.detect(images, steady=steady)
+            others = [np.concatenate([o, d.boxes]) for o, d in zip(others, whole, strict=True)]
         self.times["detect"] = time.perf_counter() - began
         return [self._first(d) for d in found], [frozen(boxes) for boxes in others]
 
@@ -180,10 +177,10 @@ class PoseEstimator:
         most = self.run.max_people
         return found if len(found) <= most else Detections(found.boxes[:most], found.scores[:most])
 
-    def _detect(self, images: Sequence[Image]) -> list[Detections]:
+    def _detect(self, images: Sequence[Image], steady: bool) -> list[Detections]:
         """Everybody, best first; within `roi` where one is set."""
         if self.run.roi is None:
-            return self._detector.detect(images)
+            return self._detector.detect(images, steady=steady)
         x0, y0, x1, y1 = self.run.roi
         for h, w in {image.shape[:2] for image in images}:
             if (x1 > w or y1 > h) and not self._roi_told:
@@ -193,17 +190,20 @@ class PoseEstimator:
         if any(0 in image.shape for image in images):
             raise UsageError(f"--roi {self.run.roi}", why="it lies outside the picture", fix="x0,y0,x1,y1 in pixels")
         shift = np.array([x0, y0, x0, y0], np.float32)
-        return [Detections(frozen(d.boxes + shift), d.scores) for d in self._detector.detect(images)]
+        found = self._detector.detect(images, steady=steady)
+        return [Detections(frozen(d.boxes + shift), d.scores) for d in found]
 
     def poses(
-        self, images: Sequence[Image], people: Sequence[Detections], box_from: BoxFrom | None = None
-    ) -> list[Poses]:
+        self, images: Sequence[Image], people: Sequence[Detections], box_from: BoxFrom | None = None,
+        *, steady: bool = False,
+    ) -> list[Poses]:  # fmt: skip
         """Keypoints of the people in each picture; crops of several pictures share a batch.
 
         Args:
             images: (H, W, 3) uint8 BGR each.
             people: boxes and scores for each picture.
             box_from: what to write beside the boxes; the detector's own word by default.
+            steady: whether many more crops are to come, as from a video: worth being compiled for.
         Returns: one Poses a picture, without ids; rounded to what files hold (2 decimals px, 4 of scores) unless
             `full_precision`, so that a run replayed from its recording equals the original.
         """
@@ -215,7 +215,7 @@ class PoseEstimator:
         boxes = np.concatenate([d.boxes for d in people]) if people else np.zeros((0, 4), np.float32)
         for first in range(0, len(owners), self.run.pose_batch):
             part = slice(first, first + self.run.pose_batch)
-            xy[part], scores[part], errors[part] = self._regress([images[i] for i in owners[part]], boxes[part])
+            xy[part], scores[part], errors[part] = self._regress([images[i] for i in owners[part]], boxes[part], steady)
         ends = np.cumsum(counts)
         word: BoxFrom = box_from or self._detector.box_from
         return [
@@ -241,7 +241,6 @@ class PoseEstimator:
         if isinstance(image, np.ndarray | str | Path) or not isinstance(image, Iterable):
             return self.predict([image], color=color)[0]
         images = [_bgr(picture, color) for picture in image]
-        self.steady = False  # after a video, say
         return self.poses(images, self.detect(images))
 
     def stream(self, source: Any) -> Stream:
@@ -250,7 +249,7 @@ class PoseEstimator:
 
         return open_stream(source, self)
 
-    def _regress(self, images: list[Image], boxes: npt.NDArray[np.float32]) -> tuple[Any, Any, Any]:
+    def _regress(self, images: list[Image], boxes: npt.NDArray[np.float32], steady: bool) -> tuple[Any, Any, Any]:
         """One batch of crops: boxes (N, 4) -> xy (N, K, 2) px of the pictures, scores (N, K), errors (N, K) px."""
         from tfpose_rt.crop import apply, crop_matrix, fit_box, invert, scale_of, warp
         from tfpose_rt.model.mirror import join_mirrored
@@ -260,11 +259,11 @@ class PoseEstimator:
         crops = np.stack([warp(image, m, self.crop_size) for image, m in zip(images, matrices, strict=True)])
         between = time.perf_counter()
         if self.run.flip_test:
-            both = self._network(np.concatenate((crops, crops[:, :, ::-1])), self.steady)
+            both = self._network(np.concatenate((crops, crops[:, :, ::-1])), steady)
             halves = [part[: len(crops)] for part in both], [part[len(crops) :] for part in both]
             points, scores, errors = join_mirrored(*halves, FLIP)
         else:
-            points, scores, errors = self._network(crops, self.steady)
+            points, scores, errors = self._network(crops, steady)
         self.times["crop"] += between - began
         self.times["pose"] += time.perf_counter() - between
         xy = apply(invert(matrices), points * np.array(self.crop_size, np.float64) - 0.5).astype(np.float32)

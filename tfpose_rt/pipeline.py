@@ -35,15 +35,16 @@ class Estimator(Protocol):
 
     run: RunConfig
     times: dict[str, float]
-    steady: bool  # many more pictures of the same size are to come
 
-    def detect(self, images: list[Any]) -> list[Detections]:
-        """The people of each picture."""
+    def detect(self, images: list[Any], *, steady: bool = False) -> list[Detections]:
+        """The people of each picture; `steady`: many more of the same size are to come."""
 
-    def detect_all(self, images: list[Any]) -> tuple[list[Detections], list[Float]]:
+    def detect_all(self, images: list[Any], *, steady: bool = False) -> tuple[list[Detections], list[Float]]:
         """As `detect`, and the boxes (M, 4) px of all others in each picture."""
 
-    def poses(self, images: list[Any], people: list[Detections], box_from: Any = None) -> list[Poses]:
+    def poses(
+        self, images: list[Any], people: list[Detections], box_from: Any = None, *, steady: bool = False
+    ) -> list[Poses]:
         """Their keypoints."""
 
 
@@ -185,7 +186,6 @@ class Stream:
                 self._results.put(result, keep=True)
         except BaseException as caught:  # noqa: BLE001 - handed over, never lost on the thread
             error = caught
-        self.estimator.steady = False
         self._results.close(error)
 
     def _process(self, chunk: list[Item], waited: float) -> Iterator[Result]:
@@ -217,9 +217,14 @@ class Stream:
                     hidden=self.follower.hidden(poses, everybody), searched=everybody is not None,
                 )  # fmt: skip
 
+    @property
+    def _steady(self) -> bool:
+        """Whether many more pictures of the same size are to come: of a source of one size so far, no photographs."""
+        return self.info.kind != "images" and len(self._shapes) == 1
+
     def _look(self, frame: Frame, timings: dict[str, float], people: Detections) -> Poses:
         """The poses in boxes of a frame that the detector has seen; their time goes to the model's stages."""
-        found = self.estimator.poses([frame.image], [people], "tracker")[0]
+        found = self.estimator.poses([frame.image], [people], "tracker", steady=self._steady)[0]
         for stage in ("crop", "pose"):
             timings[stage] = timings.get(stage, 0.0) + self.estimator.times[stage]
             timings["track"] -= self.estimator.times[stage]
@@ -245,18 +250,17 @@ class Stream:
         self._interrupted = False
         images, carried = [frame.image for frame in frames], self.follower.carried(frames[0])
         self._shapes.update(image.shape for image in images)
-        self.estimator.steady = self.info.kind != "images" and len(self._shapes) == 1
         everybody: list[Float | None] = [None] * len(frames)
         self.estimator.times["detect"] = 0.0
         if self.hiding:
-            people, others = self.estimator.detect_all(images)
+            people, others = self.estimator.detect_all(images, steady=self._steady)
             everybody = [np.concatenate([d.boxes, boxes]) for d, boxes in zip(people, others, strict=True)]
         elif carried is None:
-            people = self.estimator.detect(images)
+            people = self.estimator.detect(images, steady=self._steady)
         if carried is None:
-            poses = self.estimator.poses(images, people)
+            poses = self.estimator.poses(images, people, steady=self._steady)
         else:
-            poses = self.estimator.poses(images, [carried], "tracker")
+            poses = self.estimator.poses(images, [carried], "tracker", steady=self._steady)
         share = {stage: spent / len(frames) for stage, spent in {"capture": waited, **self.estimator.times}.items()}
         return [(p, dict(share), boxes) for p, boxes in zip(poses, everybody, strict=True)]
 

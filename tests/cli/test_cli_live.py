@@ -244,11 +244,11 @@ def test_ctrl_c_ends_with_what_was_seen(tmp_path: Path, monkeypatch: pytest.Monk
     calls: list[Any] = []
 
     class Interrupting(FakeEstimator):
-        def poses(self, *args: Any) -> Any:
+        def poses(self, *args: Any, **words: Any) -> Any:
             calls.append(args)
             if len(calls) == 8:
                 os.kill(os.getpid(), signal.SIGINT)
-            return super().poses(*args)
+            return super().poses(*args, **words)
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("tfpose_rt.estimator.PoseEstimator", Interrupting)

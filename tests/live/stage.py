@@ -46,7 +46,7 @@ class StageEstimator:
             out.append(body)
         return np.array(out, np.float32).reshape(-1, 17, 2)
 
-    def detect(self, images: Sequence[Any]) -> list[Detections]:
+    def detect(self, images: Sequence[Any], *, steady: bool = False) -> list[Detections]:
         out = []
         for image in images:
             xy = self._walkers(image)
@@ -55,10 +55,12 @@ class StageEstimator:
             out.append(Detections(frozen(boxes.round(2)), frozen(np.full(len(boxes), 0.9))))
         return out
 
-    def detect_all(self, images: Sequence[Any]) -> tuple[list[Detections], list[Any]]:
+    def detect_all(self, images: Sequence[Any], *, steady: bool = False) -> tuple[list[Detections], list[Any]]:
         return self.detect(images), [np.zeros((0, 4), np.float32)] * len(images)
 
-    def poses(self, images: Sequence[Any], people: Sequence[Detections], box_from: Any = None) -> list[Poses]:
+    def poses(
+        self, images: Sequence[Any], people: Sequence[Detections], box_from: Any = None, *, steady: bool = False
+    ) -> list[Poses]:
         began = time.perf_counter()
         out = []
         for image, found in zip(images, people, strict=True):

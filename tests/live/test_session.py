@@ -197,7 +197,7 @@ def test_freezing_is_a_gap_and_the_camera_goes_on(tmp_path: Path) -> None:
                 threading.Timer(0.7, lambda: live.stream.pause(False)).start()
             return keys
 
-    live = session(tmp_path, screen=Thawing({5: ["freeze"]}), duration=1.8, outs=[(tmp_path / "a.jsonl", None)])
+    live = session(tmp_path, screen=Thawing({5: ["freeze"]}), max_frames=20, outs=[(tmp_path / "a.jsonl", None)])
     live.run()
     lines = records(tmp_path / "a.jsonl")
     gaps = [r for r in lines if r["type"] == "gap"]
@@ -278,9 +278,9 @@ def test_a_lost_stream_is_told_and_ids_survive_it(tmp_path: Path) -> None:
         seen: list[Image] = []
         look = live.stream.estimator.poses
 
-        def poses(images: Sequence[Image], *more: Any) -> Any:
+        def poses(images: Sequence[Image], *more: Any, **words: Any) -> Any:
             seen.extend(image.copy() for image in images)
-            return look(images, *more)
+            return look(images, *more, **words)
 
         live.stream.estimator.poses = poses  # type: ignore[method-assign]
 

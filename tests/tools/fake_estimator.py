@@ -23,7 +23,7 @@ class FakeEstimator:
         self.run, self.times = run or RunConfig(), {"detect": 0.0, "crop": 0.0, "pose": 0.0}
         self.fail_at, self.seconds = fail_at, seconds
 
-    def detect(self, images):
+    def detect(self, images, *, steady=False):
         time.sleep(self.seconds)
         return [self._people(number_of(image)) for image in images]
 
@@ -35,7 +35,7 @@ class FakeEstimator:
         boxes = np.column_stack((x, np.full(len(x), 10.0), x + 24, np.full(len(x), 70.0))).reshape(-1, 4)
         return Detections(boxes.round(2).astype(np.float32), np.full(len(x), 0.9, np.float32))
 
-    def poses(self, images, people, box_from=None):
+    def poses(self, images, people, box_from=None, *, steady=False):
         out = []
         for image, found in zip(images, people, strict=True):
             noise = np.random.default_rng(number_of(image)).normal(0, 0.5, (len(found), 17, 2))

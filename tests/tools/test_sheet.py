@@ -33,7 +33,7 @@ class Known(BlockEstimator):
         super().__init__(run)
         self.low, self.asked = low, []
 
-    def poses(self, images, people, box_from=None):
+    def poses(self, images, people, box_from=None, *, steady=False):
         self.asked += people
         out = []
         for image, found in zip(images, people, strict=True):

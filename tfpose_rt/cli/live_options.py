@@ -121,10 +121,10 @@ def open_model(run: RunConfig, size: tuple[int, int]) -> PoseEstimator:
     from tfpose_rt.records import Detections, frozen
 
     model = quick_model(run)
-    model.steady = True
     blank = np.zeros((size[1], size[0], 3), np.uint8)
-    model.detect([blank])
-    model.poses([blank], [Detections(frozen([[0, 0, size[0] - 1, size[1] - 1]]), frozen([1.0]))])
+    model.detect([blank], steady=True)
+    whole = Detections(frozen([[0, 0, size[0] - 1, size[1] - 1]]), frozen([1.0]))
+    model.poses([blank], [whole], steady=True)
     return model
 
 

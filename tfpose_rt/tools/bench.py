@@ -55,26 +55,20 @@ class Crowd:
         self.run: RunConfig = estimator.run
         self.times: dict[str, float] = estimator.times
 
-    @property
-    def steady(self) -> bool:
-        """The estimator's own: its networks are to be compiled as they are without a crowd."""
-        return bool(self._estimator.steady)
-
-    @steady.setter
-    def steady(self, on: bool) -> None:
-        self._estimator.steady = on
-
-    def detect(self, images: list[Any]) -> list[Detections]:
+    def detect(self, images: list[Any], *, steady: bool = False) -> list[Detections]:
         """The detector's work, and boxes for the asked number of people."""
-        return [self._fill(d, image) for d, image in zip(self._estimator.detect(images), images, strict=True)]
+        found = self._estimator.detect(images, steady=steady)
+        return [self._fill(d, image) for d, image in zip(found, images, strict=True)]
 
-    def detect_all(self, images: list[Any]) -> tuple[list[Detections], list[Float]]:
+    def detect_all(self, images: list[Any], *, steady: bool = False) -> tuple[list[Detections], list[Float]]:
         """As `detect`; nobody else is there."""
-        return self.detect(images), [frozen(np.zeros((0, 4)))] * len(images)
+        return self.detect(images, steady=steady), [frozen(np.zeros((0, 4)))] * len(images)
 
-    def poses(self, images: list[Any], people: list[Detections], box_from: Any = None) -> list[Poses]:
+    def poses(
+        self, images: list[Any], people: list[Detections], box_from: Any = None, *, steady: bool = False
+    ) -> list[Poses]:
         """The model's work."""
-        out: list[Poses] = self._estimator.poses(images, people, box_from)
+        out: list[Poses] = self._estimator.poses(images, people, box_from, steady=steady)
         return out
 
     def _fill(self, found: Detections, image: Any) -> Detections:
