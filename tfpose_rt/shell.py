@@ -29,6 +29,19 @@ def install(extra: str) -> str:
     return f"pip install {quoted(f'tfpose-rt[{extra}]')}"
 
 
+def system_libraries(error: BaseException) -> str:
+    """What brings the shared library of the system that OpenCV's import has missed; "" for any other error.
+
+    Containers and servers without a desktop lack them, and the import names only the first.
+    """
+    if not isinstance(error, ImportError) or not re.match(r"lib(GL|xcb|glib|gthread|SM|ICE)\b.*\.so", str(error)):
+        return ""
+    return (
+        "apt install libgl1 libglib2.0-0 libsm6 libxcb1 (dnf install mesa-libGL glib2 libSM libxcb); "
+        "or, for no windows, pip uninstall -y opencv-python && pip install opencv-python-headless"
+    )
+
+
 def make_folder(path: Path) -> str:
     """The command that makes a folder, and those it lies in."""
     return f"mkdir {quoted(path)}" if sys.platform == "win32" else f"mkdir -p {quoted(path)}"

@@ -19,6 +19,7 @@ from program import run_program
 from tfpose_rt import __main__ as entry
 from tfpose_rt import cli
 from tfpose_rt.io.sources import open_source
+from tfpose_rt.tools.showcase import DEMO_CLIP
 
 ROOT = Path(__file__).parents[2]
 HEAVY = {"torch", "torchvision", "cv2", "numpy", "scipy", "ultralytics", "av", "polars", "safetensors", "matplotlib"}
@@ -339,3 +340,18 @@ def test_an_interrupt_amid_an_import_is_no_error_of_the_program(
         entry.main()
     assert ended.value.code == 130
     assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_the_systems_libraries_that_opencv_needs_are_named(tmp_path: Path) -> None:
+    """In a container or on a server without a desktop its import fails, and says no more than the first file's name."""
+    missing = "libGL.so.1: cannot open shared object file: No such file or directory"
+    (tmp_path / "cv2.py").write_text(f"raise ImportError({missing!r})\n")
+    script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from tfpose_rt.cli import main; main()"
+    told = child("-c", script, "video", str(DEMO_CLIP), "--display", "none")
+    assert (told.returncode, told.stdout) == (1, "")
+    assert told.stderr.startswith(f"error: OpenCV cannot be loaded: {missing}; try: apt install libgl1 ")
+    assert told.stderr.endswith("pip install opencv-python-headless\n")
+    told = child("-c", script, "doctor", "--json")
+    (check,) = [c for c in json.loads(told.stdout) if c["name"] == "opencv"]
+    assert (check["state"], check["found"]) == ("fail", f"ImportError: {missing}")
+    assert "libgl1" in check["fix"]

@@ -19,10 +19,17 @@ def _one_thread():
 
 
 @pytest.fixture(scope="session")
-def launcher(tmp_path_factory, quick_builds):
-    """The shipped kernels under the shim, every instance of the representative cases compiled in one go."""
-    if shutil.which("g++") is None:
+def compiler():
+    """What builds the kernel for the CPU; no part of what this package needs."""
+    path = shutil.which("g++")
+    if path is None:
         pytest.skip("the kernel's CPU build needs g++")
+    return path
+
+
+@pytest.fixture(scope="session")
+def launcher(tmp_path_factory, quick_builds, compiler):
+    """The shipped kernels under the shim, every instance of the representative cases compiled in one go."""
     made = HostLauncher(tmp_path_factory.mktemp("kernels"))
     made.prepare(kernel_checks.instances(kernel_cases.representative()))
     return made

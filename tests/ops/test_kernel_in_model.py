@@ -19,7 +19,7 @@ from tfpose_rt.training.settings import TrainConfig
 
 
 @pytest.fixture(scope="module")
-def kernel(tmp_path_factory):
+def kernel(tmp_path_factory, compiler):
     """The instances of these models alone, compiled in one go."""
     launcher = HostLauncher(tmp_path_factory.mktemp("kernels"), sms=132)
     launcher.prepare(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfpose_rt.cli.journal import LOGGER, note, open_journal
+from tfpose_rt.shell import system_libraries
 from tfpose_rt.wording import plural, rate
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def unexpected(error: Exception) -> TfposeError:
     from tfpose_rt.errors import TfposeError, line_of
     from tfpose_rt.io.urls import mask_text
 
+    if remedy := system_libraries(error):
+        return TfposeError("OpenCV cannot be loaded", why=line_of(error), fix=remedy)
     fix = "tfpose-rt doctor; --debug shows where it broke: please report that, with doctor --export-report FILE"
     why = mask_text(line_of(error)) if str(error).strip() else ""
     return TfposeError(f"unexpected {type(error).__name__}", why=why, fix=fix)

@@ -22,7 +22,7 @@ from av.error import FFmpegError
 from av.sidedata.sidedata import Type as SideDataType
 
 from tfpose_rt.errors import InputError
-from tfpose_rt.io.av_local import open_local
+from tfpose_rt.io.av_local import exact, open_local
 from tfpose_rt.io.av_seek import Jump, plan
 from tfpose_rt.records import Image
 
@@ -84,18 +84,18 @@ class AvReader:
     @property
     def time_base(self) -> Fraction:
         """Unit of the stream's stamps, s."""
-        return self.stream.time_base or Fraction(1, 90000)
+        return exact(self.stream.time_base) or Fraction(1, 90000)
 
     @property
     def rate(self) -> Fraction | None:
         """Nominal pictures a second."""
-        return self.stream.guessed_rate or self.stream.average_rate
+        return exact(self.stream.guessed_rate) or exact(self.stream.average_rate)
 
     @property
     def variable(self) -> bool:
         """Whether the container's average and base rates disagree, which is how a variable rate shows up front."""
-        average, base = self.stream.average_rate, self.stream.base_rate
-        return average is not None and base is not None and bool(base) and abs(float(average / base) - 1) > 0.01
+        average, base = exact(self.stream.average_rate), exact(self.stream.base_rate)
+        return average is not None and base is not None and abs(float(average / base) - 1) > 0.01
 
     @property
     def codec(self) -> str:

@@ -16,6 +16,7 @@ from av.error import ExitError, FFmpegError, InvalidDataError, ProtocolNotFoundE
 from tfpose_rt import clock
 from tfpose_rt.config import SourceOptions
 from tfpose_rt.errors import InputError
+from tfpose_rt.io.av_local import TAGS, exact
 from tfpose_rt.io.capture import Grab
 from tfpose_rt.io.live import LiveSource
 from tfpose_rt.io.urls import SourceUrl, parse_url
@@ -73,9 +74,8 @@ class StreamConnection:
     def __init__(self, url: SourceUrl, options: SourceOptions) -> None:
         self.errors = 0
         try:
-            self._container = av.open(
-                url.real, timeout=(options.open_timeout, options.stall), options=_ffmpeg(url), metadata_errors="replace"
-            )
+            patience = (options.open_timeout, options.stall)
+            self._container = av.open(url.real, timeout=patience, options=_ffmpeg(url), **TAGS)
         except ProtocolNotFoundError as error:
             raise InputError(
                 f"{url.masked} did not open",
@@ -92,7 +92,7 @@ class StreamConnection:
         self._stream.thread_type = "SLICE"  # threads over frames would hold back as many frames as there are threads
         # Without "explode" half a JPEG comes out as a picture whose lower part is grey: made up, and never to be seen.
         self._stream.codec_context.options = {"err_detect": "explode", "flags": "low_delay"}
-        rate = self._stream.average_rate or self._stream.guessed_rate
+        rate = exact(self._stream.average_rate) or exact(self._stream.guessed_rate)
         self.fps = float(rate) if rate and 1 <= rate <= 1000 else None
         self.codec: str | None = str(self._stream.codec_context.codec.canonical_name)
         length = self._container.duration

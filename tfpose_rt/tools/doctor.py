@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tfpose_rt.errors import TfposeError
 from tfpose_rt.io.urls import mask, mask_text
+from tfpose_rt.shell import system_libraries
 from tfpose_rt.tools.doctor_libraries import (
     Check,
     Examiner,
@@ -33,7 +34,7 @@ def examine(examiners: Iterable[tuple[str, Examiner]] | None = None) -> list[Che
         try:
             found += list(examiner())
         except Exception as error:  # noqa: BLE001 - reported, and a broken machine is what this is for
-            fix = error.fix if isinstance(error, TfposeError) else ""
+            fix = error.fix if isinstance(error, TfposeError) else system_libraries(error)
             told = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
             found.append(Check(name, "fail", mask_text(told), fix))
     return found
