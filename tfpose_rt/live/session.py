@@ -8,21 +8,16 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Any
 
 from tfpose_rt.errors import OutputError, TfposeError
-from tfpose_rt.io.parts import SinkOptions, closing_order, made
-from tfpose_rt.io.sinks import Sink, open_sink
-from tfpose_rt.io.video import constant_rate
 from tfpose_rt.live.calls import Calls
 from tfpose_rt.live.metrics import Metrics
+from tfpose_rt.live.outputs import Outputs
 from tfpose_rt.live.plan import Plan, Screen
-from tfpose_rt.live.snapshot import save_snapshot
-from tfpose_rt.live.takes import Takes
 from tfpose_rt.live.view import View, dressed, people
 from tfpose_rt.pipeline import Stream
-from tfpose_rt.records import Event, Gap, Image, Result
+from tfpose_rt.records import Event, Image, Result
 from tfpose_rt.stats import summary
 from tfpose_rt.wording import plural
 
@@ -31,7 +26,6 @@ IDLE = 0.02  # s between two looks at the keys while nothing comes
 GROWING = 8  # waiting frames from which the delay is worth a line
 NEWS_S = 2.5  # s that a line of news stays
 STATUS_S = 0.5  # s between two reports
-DISK_SLOW = 0.5  # s of waiting for the disk from which the hole in the recording is told
 
 
 class Session:
@@ -61,14 +55,10 @@ class Session:
         self.stream, self.plan, self.metrics, self.screen = stream, plan, metrics, screen
         self.view = View(plan.style)
         stream.hiding = self.view.hides_people
-        self.takes = Takes(
-            stream, plan.header, plan.folder, what=plan.record_what, style=lambda: self.view.style,
-            overwrite=plan.overwrite,
-        )  # fmt: skip
-        self._snapshots: list[tuple[str, int]] = []
+        self.outputs = Outputs(stream, plan, lambda: self.view.style)
+        self.takes = self.outputs.takes
         self.summary: dict[str, Any] = {}  # once the run has ended
         self.on_result, self._on_status, self._signal_code = on_result, on_status, signal_code
-        self._sinks: list[Sink] = []
         self._last: Result | None = None  # the newest frame
         self._picture: Image | None = None  # as drawn, without figures
         self._quit, self._told, self._calls = False, 0.0, Calls()
@@ -83,7 +73,7 @@ class Session:
         ended: str | None = None
         error: BaseException | None = None
         try:
-            self._open()
+            self.outputs.open()
             ended = self._loop()
         except KeyboardInterrupt as caught:
             ended, error = "signal", caught
@@ -99,25 +89,11 @@ class Session:
     @property
     def files(self) -> list[tuple[str, int]]:
         """Every file of the run with the number of its frames: snapshots, takes, data."""
-        return [*self._snapshots, *self.takes.files, *((str(file), count) for file, count in made(self._sinks))]
+        return self.outputs.files
 
     def call(self, function: Callable[[], Any]) -> Future[Any]:
         """Have a function run on this session's thread, between two frames; from any thread."""
         return self._calls.add(function)
-
-    def _open(self) -> None:
-        options = SinkOptions(
-            full_precision=self.stream.run.full_precision,
-            numbers_video=self.plan.record is not None,
-            video_rate=None if self.plan.record is None else constant_rate(self.plan.record, self.stream.info),
-            csv_layout=self.plan.csv_layout,
-            kpt_thr=self.stream.run.kpt_thr,
-        )
-        more: dict[str, Any] = {"header": self.plan.header, "info": self.stream.info, "overwrite": self.plan.overwrite}
-        for path, kind in self.plan.outs:
-            self._sinks.append(open_sink(path, format=kind, options=options, **more))
-        if self.plan.record is not None:
-            self.takes.start(self.plan.record)
 
     def _loop(self) -> str | None:
         """Until there is a reason to stop; why, or None for the source's own reason."""
@@ -173,26 +149,8 @@ class Session:
                 result = dataclasses.replace(result, latency_ms=self.metrics.shown(result))
         if self.on_result is not None:
             self.on_result(result)
-        self._write(result)
-
-    def _write(self, result: Result) -> None:
-        began = time.perf_counter()
-        for sink in self._sinks:
-            sink.write(result)
-        try:
-            self.takes.write(result)
-        except OutputError as error:
-            if self.plan.record is not None:
-                raise
-            self.takes.abort()  # a take begun by hand; the run goes on
-            self._say(str(error))
-        spent = time.perf_counter() - began
-        self.stream.stats.add("write", spent)
-        if spent >= DISK_SLOW:
-            gap = Gap(reason="disk_slow", t_start=result.pts, t_end=result.pts + spent, seq_from=result.seq)
-            for sink in self._sinks:
-                sink.write(Result(gap=gap, pts=result.pts))
-            self._say(f"the disk was slow: {spent:.1f} s without a picture")
+        for news in self.outputs.write(result):
+            self._say(news)
 
     def _idle(self, screen: Screen) -> None:
         """Keep the window alive while nothing comes: keys work, and why nothing comes is told."""
@@ -258,13 +216,9 @@ class Session:
         if self._last is None:
             return
         try:
-            files = save_snapshot(self.plan.folder, self._last, self.view.style, self.plan.header)
+            self._say(f"saved {self.outputs.snapshot(self._last)}")
         except OutputError as error:
             self._say(str(error))
-            return
-        self._snapshots += [(str(path), 1) for path in files]
-        self.stream.mark(Event(kind="snapshot", t=self._last.pts, detail={"file": files[-1].name}))
-        self._say(f"saved {files[-1].stem}")
 
     def _say(self, text: str) -> None:
         self.view.message = (text, time.monotonic() + NEWS_S)
@@ -284,24 +238,12 @@ class Session:
 
     def _finish(self, ended: str | None, error: BaseException | None) -> tuple[dict[str, Any], BaseException | None]:
         """Complete every file that can be completed; the summary and the first failure."""
-        failed: BaseException | None = None
         code = getattr(error, "exit_code", 1) if isinstance(error, Exception) else None
         code = self._signal_code() if ended == "signal" else code
         if isinstance(error, Exception):  # files are valid, and the run did not reach its end
             ended = "source_lost"
-        record = summary(self.stream, ended=ended, exit_code=code)
-
-        def told() -> dict[str, Any]:
-            return {**record, "files": [Path(name).name for name, _ in self.files]}
-
-        closers: list[Callable[[], Any]] = [lambda: self.takes.stop(record["ended"], record["exit_code"])]
-        closers += [lambda sink=sink: sink.close(told()) for sink in closing_order(self._sinks)]  # type: ignore[misc]
-        for close in closers:
-            try:
-                close()
-            except Exception as caught:  # noqa: BLE001 - the first is raised by the caller
-                failed = failed or caught
+        done = self.outputs.close(summary(self.stream, ended=ended, exit_code=code))
         if self.screen is not None:
             with contextlib.suppress(Exception):
                 self.screen.close()
-        return told(), failed
+        return done
