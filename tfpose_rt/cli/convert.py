@@ -108,7 +108,7 @@ def convert(
         outcomes, tables = convert_all(
             todo, options, print_error, ids=who, overwrite=overwrite, strict=strict, smooth=smooth
         )
-    show_outcomes(outcomes, quiet=quiet)
+    show_outcomes(outcomes, len(todo.jobs), quiet=quiet)
     for path, count in tables:
         say(f"wrote {path} ({plural(count, 'row')})")
     if code := worst(outcomes):

@@ -158,7 +158,7 @@ def process(
                 raise typer.Exit(interruption.code or 130) from None
         options = dataclasses.replace(how.sink, kpt_thr=run.kpt_thr, full_precision=run.full_precision)
         outcomes, summaries = afterwards.make_tables(outcomes, tables, how, options, print_error)
-    show_outcomes(outcomes, quiet=quiet)
+    show_outcomes(outcomes, len(todo), quiet=quiet)
     for path, count in summaries:
         say(f"wrote {path} ({plural(count, 'row')})")
     code = interruption.code or batch.worst(outcomes)

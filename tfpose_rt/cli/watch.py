@@ -116,6 +116,8 @@ class Watch:
         elif outcome.summary is not None and not self._quiet:
             share = outcome.summary["frames"] / max(outcome.fresh, 1)  # means are over what this run did alone
             print_summary(outcome.summary, {stage: s * share for stage, s in outcome.totals.items()}, [])
+            if outcome.summary["ended"] == "signal" and outcome.files:
+                say("to go on: the same command with --resume")
 
 
 class Screening:
@@ -190,11 +192,11 @@ def interruptible() -> Iterator[Interruption]:
             signal.signal(number, handler)
 
 
-def show_outcomes(outcomes: Sequence[Outcome], *, quiet: bool) -> None:
-    """The last lines: what failed, where there were several, and every file with its count."""
+def show_outcomes(outcomes: Sequence[Outcome], total: int, *, quiet: bool) -> None:
+    """The last lines: what failed, where there were several (`total`), and every file with its count."""
     failed = [o for o in outcomes if o.exit_code]
-    if len(outcomes) > 1 and not quiet:
-        say(f"{len(outcomes) - len(failed)} of {plural(len(outcomes), 'file')} complete")
+    if total > 1 and not quiet:
+        say(f"{len(outcomes) - len(failed)} of {plural(total, 'file')} complete")
         for outcome in failed:
             why = outcome.error.what if outcome.error is not None else f"ended: {(outcome.summary or {})['ended']}"
             say(f"  {_short(outcome.job)}: {why} (code {outcome.exit_code})")

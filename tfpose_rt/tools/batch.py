@@ -22,6 +22,7 @@ from tfpose_rt.io.video import constant_rate
 from tfpose_rt.pipeline import Stream
 from tfpose_rt.records import Image, Result, StreamInfo
 from tfpose_rt.stats import require_frames, summary, whole
+from tfpose_rt.tools import completed
 from tfpose_rt.tools import resume as unfinished
 from tfpose_rt.tools.outputs import Job
 
@@ -97,7 +98,10 @@ def check(jobs: Sequence[Job], how: How) -> None:
     """Refuse, before the model loads, what could not be written. Raises OutputError, UsageError."""
     inputs = [job.source for job in jobs]
     kept = [job for job in jobs if there(job, how)]
-    again = [job for job in kept if _goes_on(unfinished.ended_early(job), how)]
+    again = [job for job in kept if _goes_on(completed.ended_early(job), how)]
+    if not (how.overwrite or how.resume or how.skip_existing):
+        for job in jobs:
+            completed.refuse_interrupted(job)
     for todo, overwrite in (([job for job in jobs if job not in kept], how.overwrite), (again, True)):
         paths = [path for job in todo for path in job.paths]
         check_outputs(paths, overwrite, inputs=inputs, resume=how.resume)
@@ -151,9 +155,13 @@ def run_job(job: Job, estimator: Callable[[], Any], run: RunConfig, how: How, wa
     Raises: TfposeError: the files are left as `.part`, or not made at all where there was nothing to put in.
     """
     if there(job, how):
-        told = unfinished.ended_early(job)
-        if not _goes_on(told, how):
+        differ = completed.require_own(job, how.args, strict=how.resume)
+        if differ:
+            log.warning("%s: what is there was made with other settings: %s", job.name, "; ".join(differ))
+        told = completed.ended_early(job)
+        if told is None or not _goes_on(told, how):
             return _skipped(job, told)
+        completed.require_all(job, told)
         how = _reopened(job, how)
     earlier = unfinished.find(job) if how.resume else None
     last = -1 if earlier is None else earlier.resume.last
@@ -213,7 +221,7 @@ def worst(outcomes: Sequence[Outcome]) -> int:
 
 def there(job: Job, how: How) -> bool:
     """Whether a job's files are all there and that counts: with --skip-existing, and with --resume."""
-    return (how.skip_existing or how.resume) and unfinished.finished(job)
+    return (how.skip_existing or how.resume) and completed.finished(job)
 
 
 def _goes_on(told: Mapping[str, Any] | None, how: How) -> bool:

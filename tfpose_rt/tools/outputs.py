@@ -202,7 +202,9 @@ def _stems(sources: Sequence[str]) -> list[str]:
                 for place, name in zip(places, longer, strict=True):
                     stems[place] = name
     taken: set[str] = set()
-    for place, stem in enumerate(stems):
+    # Who bears the name already keeps it: it is to stay the same when others come into the folder.
+    for place in sorted(range(len(stems)), key=lambda place: stems[place] != Path(sources[place]).stem):
+        stem = stems[place]
         numbered = (stem if n == 1 else f"{stem}_{n}" for n in count(1))
         stems[place] = next(name for name in numbered if name.casefold() not in taken)
         taken.add(stems[place].casefold())

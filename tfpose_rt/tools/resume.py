@@ -10,18 +10,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tfpose_rt.config import RunConfig, SourceOptions
 from tfpose_rt.errors import OutputError, TfposeError, UsageError
 from tfpose_rt.io.jsonl import Recording
 from tfpose_rt.io.openpose import OpenPoseSink
-from tfpose_rt.io.parquet import read_parquet
 from tfpose_rt.io.parts import PartFile, Resume, unwritable
-from tfpose_rt.io.sinks import finals, is_there
+from tfpose_rt.io.sinks import finals
 from tfpose_rt.io.stills import StillsSink
 from tfpose_rt.io.tables import CsvSink, meta_path
 from tfpose_rt.io.video import VideoSink, constant_rate
 from tfpose_rt.records import Poses, Result, Segment, StreamInfo
 from tfpose_rt.stats import Stats
+from tfpose_rt.tools.completed import differences
 from tfpose_rt.tools.outputs import Job
 from tfpose_rt.tools.reading import open_poses
 
@@ -34,12 +33,6 @@ MADE_BY = {  # what of a header tells which records a run makes, and what sets i
     "sides": "--sides",
     "smooth": "--smooth",
 }
-TYPED = {  # what it does not tell, as it was typed, and what holds where nothing was
-    **{name: getattr(RunConfig(), name) for name in ("det_size", "max_people", "flip_test")},
-    **{name: getattr(SourceOptions(), name) for name in ("stride", "fps", "rotate")},
-    **dict.fromkeys(("start", "end", "frames", "roi")),
-}
-TAIL = 1 << 16  # bytes in which the last line of a recording begins
 AGAIN = 5.0  # s of the source that are done again rather than refused, where a file was cut off before its first frame
 
 
@@ -107,40 +100,6 @@ class Before:
                 if result.poses.size != self._info.size:
                     yield Result(segment=Segment(size=result.poses.size, fps=self._info.fps))
             yield result
-
-
-def finished(job: Job) -> bool:
-    """Whether the files of a job are all there under their final names, whatever is in them."""
-    paths = [path for path in job.paths if str(path) != "-"]
-    if not paths or any(PartFile.part(path).exists() for path in paths):
-        return False
-    return all(map(is_there, paths))
-
-
-def ended_early(job: Job) -> dict[str, Any] | None:
-    """The summary in the files of a finished job, where it says that they do not hold the whole source.
-
-    None, too, where no file holds a summary: COCO, OpenPose and TRC files have none.
-    """
-    for path, name in job.data:
-        told: Any = None
-        with suppress(OSError, ValueError, AttributeError, TfposeError):
-            if name == "jsonl" and str(path) != "-":
-                told = _last_record(path)
-            elif name == "csv":
-                told = json.loads(meta_path(path).read_text(encoding="utf-8")).get("summary")
-            elif name == "parquet":
-                told = read_parquet(path)[2]
-        if isinstance(told, dict) and "complete" in told:
-            return told if told["complete"] is False else None
-    return None
-
-
-def _last_record(path: Path) -> Any:
-    with path.open("rb") as file:
-        file.seek(max(path.stat().st_size - TAIL, 0))
-        record = json.loads((file.read().splitlines() or [b"{}"])[-1])
-    return record if record.get("type") == "summary" else None
 
 
 def reopen(job: Job, codec: str) -> str:
@@ -261,9 +220,7 @@ def require_same(job: Job, earlier: Unfinished, header: Mapping[str, Any]) -> No
     before = open_poses(earlier.base).header
     told, typed = before.get("args") or {}, header["args"]
     differ = [flag for name, flag in MADE_BY.items() if before.get(name) != header[name]]
-    for name, usual in TYPED.items():
-        if (old := told.get(name, usual) or usual) != (new := typed.get(name, usual) or usual):
-            differ.append(f"--{name.replace('_', '-')} ({'none' if old is None else old}, now {new})")
+    differ += differences(told, typed)
     old, new = (one["source"].get("sha256") for one in (before, header))
     if old and new and old != new and told.get("hash") == typed.get("hash"):
         differ.append("another file")
