@@ -5,7 +5,7 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
-from tfpose_rt.config import RunConfig
+from tfpose_rt.config import RunConfig, SourceOptions
 
 PAGE = Path(__file__).parent.parent / "docs" / "python.md"
 
@@ -20,4 +20,6 @@ def calls(name):
 def test_options_are_given_where_the_estimator_is_made():
     given = {keyword.arg for call in calls("PoseEstimator") for keyword in call.keywords}
     assert {"det_every", "smooth"} < given <= {field.name for field in fields(RunConfig)}
-    assert [(len(call.args), call.keywords) for call in calls("stream")] == [(1, [])] * 2
+    assert [len(call.args) for call in calls("stream")] == [1] * 3
+    read = {keyword.arg for call in calls("stream") for keyword in call.keywords}
+    assert {"start", "end", "stride", "rotate"} <= read <= {field.name for field in fields(SourceOptions)}

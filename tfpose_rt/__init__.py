@@ -57,17 +57,23 @@ _HOMES = {
 
 
 def stream(source: Any, **options: Any) -> Stream:
-    """Iterate over the poses of a file, a camera or a URL: `PoseEstimator(**options).stream(source)`.
+    """Iterate over the poses of a file, a camera or a URL: `PoseEstimator(...).stream(source, ...)`.
 
     Args:
         source: a path, a camera's number, a URL, or (image, seconds) pairs; image (H, W, 3) uint8 BGR.
-        options: fields of `RunConfig`, such as `det_every=4`.
+        options: fields of `RunConfig`, such as `det_every=4`, and of `SourceOptions`, such as `start=12.5`.
     Returns: an iterator over `Result`, and a context manager: closing it frees camera and threads.
     Raises: InputError, WeightsError, DeviceError, UsageError: what was asked for cannot be had.
     """
+    import dataclasses
+
+    from tfpose_rt.config import SourceOptions
     from tfpose_rt.estimator import PoseEstimator
 
-    return PoseEstimator(**options).stream(source)
+    reading = {
+        field.name: options.pop(field.name) for field in dataclasses.fields(SourceOptions) if field.name in options
+    }
+    return PoseEstimator(**options).stream(source, **reading)
 
 
 def __getattr__(name: str) -> Any:

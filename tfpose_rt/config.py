@@ -141,6 +141,10 @@ class SourceOptions(Config):
     drop: bool = True  # live: newest frame wins; False queues up to 64 frames, and the delay may grow
     full_hash: bool = False  # sha256 over the whole file, not its ends
 
+    def __post_init__(self) -> None:
+        """An angle may be a number, as Python says it."""
+        object.__setattr__(self, "rotate", str(self.rotate))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig(Config):

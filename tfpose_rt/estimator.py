@@ -150,9 +150,7 @@ class PoseEstimator:
     def detect(self, images: Sequence[Image], *, steady: bool = False) -> list[Detections]:
         """The people of each picture, best first, at most `max_people`; within `roi` where one is set.
 
-        Args:
-            images: (H, W, 3) uint8 BGR each.
-            steady: whether many more of this size are to come, as from a video: worth being compiled for.
+        `steady`: many more pictures of the same size are to come, as from a video; worth being compiled for.
         """
         began = time.perf_counter()
         found = [self._first(d) for d in self._detect(images, steady)]
@@ -190,8 +188,8 @@ class PoseEstimator:
         if any(0 in image.shape for image in images):
             raise UsageError(f"--roi {self.run.roi}", why="it lies outside the picture", fix="x0,y0,x1,y1 in pixels")
         shift = np.array([x0, y0, x0, y0], np.float32)
-        found = self._detector.detect(images, steady=steady)
-        return [Detections(frozen(d.boxes + shift), d.scores) for d in found]
+        part = self._detector.detect(images, steady=steady)
+        return [Detections(frozen(d.boxes + shift), d.scores) for d in part]
 
     def poses(
         self, images: Sequence[Image], people: Sequence[Detections], box_from: BoxFrom | None = None,
@@ -243,11 +241,22 @@ class PoseEstimator:
         images = [_bgr(picture, color) for picture in image]
         return self.poses(images, self.detect(images))
 
-    def stream(self, source: Any) -> Stream:
-        """Iterate over the results of a source: a path, a camera's number, a URL, or (image, seconds) pairs."""
+    def stream(self, source: Any, **options: Any) -> Stream:
+        """Iterate over the results of a source.
+
+        Args:
+            source: a path, a camera's number, a URL, (image, seconds) pairs, or what `open_source` has opened.
+            options: how it is read, fields of `SourceOptions`: `start` and `end` in s, `frames=(a, b)`, `rotate` ...
+        Raises: InputError: it cannot be opened. UsageError: options contradict each other, or it is open already.
+        """
         from tfpose_rt.pipeline import open_stream
 
-        return open_stream(source, self)
+        if options and hasattr(source, "info"):
+            raise UsageError(
+                f"{', '.join(options)} for an open source", why="it is read as it was opened", fix="open_source"
+            )
+        run = dataclasses.replace(self.run, source=dataclasses.replace(self.run.source, **options))
+        return open_stream(source, self, run)
 
     def _regress(self, images: list[Image], boxes: npt.NDArray[np.float32], steady: bool) -> tuple[Any, Any, Any]:
         """One batch of crops: boxes (N, 4) -> xy (N, K, 2) px of the pictures, scores (N, K), errors (N, K) px."""

@@ -265,7 +265,7 @@ class Stream:
         return [(p, dict(share), boxes) for p, boxes in zip(poses, everybody, strict=True)]
 
 
-def open_stream(source: Any, estimator: Any) -> Stream:
+def open_stream(source: Any, estimator: Any, run: RunConfig) -> Stream:
     """A stream over whatever `source` is: a path, glob, URL, camera number, Source, or (image, seconds) pairs."""
-    opened = source if hasattr(source, "info") else open_source(source, estimator.run.source)
-    return Stream(opened, estimator)
+    opened = source if hasattr(source, "info") else open_source(source, run.source)
+    return Stream(opened, estimator, run)
