@@ -16,6 +16,7 @@ from program import program_alone
 from rich.console import Console
 
 from tfpose_rt.io.av_writer import count_frames
+from tfpose_rt.io.jsonl import Recording
 from tfpose_rt.io.sinks import FORMATS
 from tfpose_rt.io.synthetic import pattern
 from tfpose_rt.tools.outputs import plan
@@ -110,6 +111,20 @@ def windows(monkeypatch):
 
     for name in ("imread", "imwrite", "VideoCapture", "VideoWriter"):
         narrow(name)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file systems elsewhere hold Unicode alone")
+@pytest.mark.parametrize("format", ["jsonl", "csv", "parquet", "coco", "openpose", "trc"])
+def test_a_name_that_is_no_utf8_is_written_and_read_back(program, tmp_path, format):
+    odd = os.fsdecode(b"cl\xffp.mp4")
+    small(tmp_path / "plain.mp4", 6)
+    (tmp_path / "plain.mp4").rename(tmp_path / odd)
+    code, _, err = program("video", odd, "-o", "out", "-f", format)
+    assert code == 0, err
+    assert not list(tmp_path.rglob("*.part"))
+    if format == "jsonl":
+        assert Recording(tmp_path / "out" / "cl_p.jsonl").header["source"]["name"] == odd
+        assert program("video", odd, "-o", "out", "--resume")[0] == 0
 
 
 @pytest.mark.filterwarnings("ignore:Glyph")  # no font here has them all

@@ -152,3 +152,12 @@ def test_people_without_ids_are_refused() -> None:
     nameless = Poses(xy=poses.xy, scores=None, boxes=poses.boxes, box_scores=poses.box_scores)
     with pytest.raises(UsageError, match="no-track"):
         ZeroLag().learn([Result(poses=nameless)])
+
+
+@pytest.mark.parametrize(("cutoff", "told"), [(14.9, False), (15.1, True), (20.0, True)])
+def test_a_cutoff_beyond_half_the_frame_rate_is_told(
+    caplog: pytest.LogCaptureFixture, cutoff: float, told: bool
+) -> None:
+    paths([frame(i, i / RATE, {0: float(i)}) for i in range(30)], cutoff)
+    assert bool(caplog.records) is told
+    assert not told or "30 frames a second hold nothing above 15 Hz" in caplog.text

@@ -145,5 +145,10 @@ def whole(options: SourceOptions) -> bool:
 
 def require_frames(stream: Run) -> None:
     """Raises: InputError: the source ended without a single frame."""
-    if not stream.stats.frames:
-        raise InputError(f"{stream.info.name} holds no frame", why="nothing in it could be decoded", fix="another file")
+    if stream.stats.frames:
+        return
+    run = getattr(stream, "run", None)
+    if run is not None and not whole(run.source):
+        what, fix = f"no frame of {stream.info.name} lies in the part asked for", "another --start, --end or --frames"
+        raise InputError(what, why="together they leave none", fix=fix)
+    raise InputError(f"{stream.info.name} holds no frame", why="nothing in it could be decoded", fix="another file")

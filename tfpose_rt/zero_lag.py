@@ -11,6 +11,7 @@ Sources: Craven, Wahba, "Smoothing noisy data with spline functions", Numerische
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -22,6 +23,7 @@ import numpy.typing as npt
 from tfpose_rt.errors import UsageError
 from tfpose_rt.records import Poses, Result, frozen
 
+log = logging.getLogger(__name__)
 Array = npt.NDArray[np.float64]
 CUTOFF = 6.0  # Hz, at which the amplitude has fallen by 3 dB; docs/lab.md, "Smoothing afterwards"
 LOWEST = 0.1  # Hz; under it the spline's equations have not digits enough, and points end up anywhere
@@ -86,6 +88,12 @@ class ZeroLag:
             self._learnt += 1
             if result.poses is not None:
                 self._note(result.poses)
+        steps = np.concatenate([np.diff(run.t) for runs in self._runs.values() for run in runs] or [np.zeros(0)])
+        if len(steps) and self.cutoff >= (most := 0.5 / float(np.median(steps))):
+            told = (
+                "--smooth zero-lag:%g: %.4g frames a second hold nothing above %.4g Hz, so hardly anything is smoothed"
+            )
+            log.warning(told, self.cutoff, 2 * most, most)
 
     def _note(self, poses: Poses) -> None:
         for row, number in enumerate(_ids(poses)):

@@ -136,10 +136,13 @@ def test_the_password_of_a_camera_is_in_no_plan_and_in_no_line(program, tmp_path
     (["a.mp4", "-o", "text.mp4"], 2, "--save-video"),
     (["a.mp4", "--save-video", "a.mp4"], 4, "is the input"),
     (["a.mp4", "-o", "there.csv"], 4, "exists"),
-    (["a.mp4", "-f", "xls"], 2, "unknown format"),
+    (["a.mp4", "-f", "xls"], 2, "trc, angles, mot, summary"),
+    (["a.mp4", "-f", "csv", "-o", "-"], 2, "standard output is JSONL, not csv"),
+    (["a.mp4", "text.mp4", "-o", "-"], 2, "one source, not 2"),
     (["a.mp4", "--codec", "theora", "--save-video", "x.mp4"], 2, "--codec theora"),
     (["a.mp4", "--start", "abc"], 2, "not a time"),
     (["a.mp4", "--start", "90"], 3, "no frame of a.mp4"),
+    (["a.mp4", "--frames", "0:2", "--start", "0.1"], 3, "no frame of a.mp4 lies in the part asked for"),
     (["a.mp4", "--rotate", "45"], 2, "unknown angle"),
     (["a.mp4", "--display", "tv"], 2, "--display tv"),
     (["a.mp4", "--cluster", "slurm"], 2, "no such engine"),
@@ -210,6 +213,8 @@ def test_convert_as_typed(program, tmp_path):
     assert sorted(p.name for p in (tmp_path / "c").iterdir()) == [
         "a.csv", "a.images.json", "a.json", "a.meta.json", "a_openpose"]  # fmt: skip
     assert "wrote c/a.csv (10 frames)" in err
+    assert program("convert", "a.jsonl", "-o", "plain")[0] == 0
+    assert sorted(p.name for p in (tmp_path / "plain").iterdir()) == ["a.csv", "a.meta.json"]
     assert program("convert", "a.jsonl")[0] == 0
     assert (tmp_path / "tfpose-out" / "a.csv").exists()
     for words, expected in (

@@ -99,7 +99,8 @@ def read_mot(text):
 def test_a_row_a_frame_and_person_from_first_to_last(tmp_path, made):
     usual(tmp_path / "r.jsonl")
     got = table(made("angles"))
-    assert [*got.columns] == ["frame", "pts_s", "id", *TABLE]
+    assert [*got.columns] == ["frame", "pts_s", "id", *TABLE, "points"]
+    assert set(got.points) == {"raw"}
     nan = math.nan
     rows = [(0, 0, 0), (1, 0.1, 0), (2, 0.25, 0), (2, 0.25, 2), (nan, 0.35, 0), (nan, 0.35, 2), (4, 0.6, 0),
             (4, 0.6, 2), (5, 0.7, 0), (5, 0.7, 2), (6, 0.8, 0), (6, 0.8, 2)]  # fmt: skip
@@ -122,7 +123,7 @@ def test_every_angle_is_the_one_the_figure_was_built_from_or_empty(tmp_path, mad
                         i,
                         name,
                     )  # of points in 0.01 px
-    assert got.loc[0.35].drop(columns="frame").isna().all(axis=None)
+    assert got.loc[0.35].drop(columns=["frame", "points"]).isna().all(axis=None)
 
 
 def test_a_lower_threshold_fills_the_cell(tmp_path, made):
@@ -145,7 +146,7 @@ def test_tables_give_the_same_angles_as_the_recording(tmp_path, made, kind):
 def test_errors_stand_behind_the_angles_where_the_recording_has_some(tmp_path, made):
     usual(tmp_path / "r.jsonl", error=3)
     got = table(made("angles"))
-    assert [*got.columns[3:]] == [*TABLE, *(f"{name}_error" for name in TABLE)]
+    assert [*got.columns[3:]] == [*TABLE, *(f"{name}_error" for name in TABLE), "points"]
     # 3 px at both ends of a shank of 110 px; half of what is spread normally lies within 0.6745 deviations, and half of
     # the points within 1.1774: 0.6745 / 1.1774 * sqrt(9 + 9) / 110 in degrees. Centres of two joints: 1 / sqrt(2).
     assert got.right_shank_error.dropna().tolist() == pytest.approx([1.27] * 8, abs=0.011)
@@ -168,6 +169,26 @@ def test_smoothed_points_where_asked_for(tmp_path, made):
     assert smooth.right_knee.equals(raw.right_knee)
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "raw"),
+        (["--smooth", "zero-lag:3"], "zero-lag:3.0"),
+        (["--smooth", "one-euro:2,0.1"], "one-euro:2.0,0.1"),
+        (["--smooth", "zero-lag:4", "--field", "raw"], "raw"),
+    ],
+)
+def test_every_table_says_which_points_it_is_of(tmp_path, monkeypatch, capsys, made, words, told):
+    usual(tmp_path / "r.jsonl", error=3)
+    for what in ("angles", "summary"):
+        assert set(table(made(what, *words)).points) == {told}
+    assert f"Points: {told}.\n" in made("mot", "--ids", "0", *words)
+    convert(tmp_path / "r.jsonl", [(tmp_path / "other.jsonl", "jsonl")])
+    both = ("convert", "r.jsonl", "other.jsonl", "-f", "summary", "-o", "both")
+    assert run_program(monkeypatch, capsys, *both, *words)[0] == 0
+    assert pd.read_csv(tmp_path / "both/summary.csv").points.tolist() == [told] * 4
+
+
 def test_digits_and_absent_values_as_asked_for(tmp_path, made):
     usual(tmp_path / "r.jsonl")
     plain, full, filled = (
@@ -175,8 +196,8 @@ def test_digits_and_absent_values_as_asked_for(tmp_path, made):
     )
     assert plain[1].split(",")[3:6] == ["10.00", "10.00", "170.00"]
     assert all(len(cell) > 6 for cell in full[1].split(",")[3:5])
-    assert filled[5].split(",")[3:] == ["nan"] * len(TABLE)
-    assert plain[5].split(",")[3:] == [""] * len(TABLE)
+    assert filled[5].split(",")[3:-1] == ["nan"] * len(TABLE)
+    assert plain[5].split(",")[3:-1] == [""] * len(TABLE)
     assert not [cell for line in plain for cell in line.split(",") if cell == "-0.00"]
 
 
@@ -197,7 +218,8 @@ def test_where_nobody_is_the_table_has_a_header_alone_and_says_so(tmp_path, monk
     assert "r: nobody was seen" in err
     assert len((tmp_path / "all/r_angles.csv").read_text().splitlines()) == 1
     summary = pd.read_csv(tmp_path / "all/r_summary.csv")
-    assert (summary.recording.tolist(), summary.drop(columns="recording").isna().all(axis=None)) == (["r"], True)
+    assert (summary.recording.tolist(), summary.points.tolist()) == (["r"], ["raw"])
+    assert summary.drop(columns=["recording", "points"]).isna().all(axis=None)
     assert sorted(p.name for p in (tmp_path / "all").iterdir()) == ["r_angles.csv", "r_summary.csv"]
 
 

@@ -12,6 +12,7 @@ import typer
 
 from tfpose_rt.cli.options import DISPLAY, INPUT, OUTPUT, RUN, _option, parse_numbers
 from tfpose_rt.errors import UsageError
+from tfpose_rt.shell import make_folder
 
 if TYPE_CHECKING:
     from tfpose_rt.config import RunConfig, SourceOptions
@@ -160,9 +161,13 @@ def recorded(record: Path | None) -> Path | None:
             from tfpose_rt.live.takes import SUFFIX, new_path
 
             return new_path(record, "take", SUFFIX)
-        why = f"no video has the suffix {record.suffix}" if record.suffix else "neither a folder nor a video's name"
+        if not record.suffix:
+            hidden = record.name.startswith(".")
+            fix = "--record take.mkv" if hidden else f"{make_folder(record)}, or --record {record}.mkv"
+            raise UsageError(f"--record {record}", why="neither a folder nor a video's name", fix=fix)
         known = ", ".join(sorted(VIDEO_SUFFIXES - {".mkv"}))
-        raise UsageError(f"--record {record}", why=why, fix=f"--record {record.stem}.mkv ({known} will do, too)")
+        fix = f"--record {record.stem}.mkv ({known} will do, too)"
+        raise UsageError(f"--record {record}", why=f"no video has the suffix {record.suffix}", fix=fix)
     constant_rate(record, StreamInfo(kind="camera", name="", size=(0, 0)))  # for its complaint alone
     return record
 
@@ -178,6 +183,7 @@ def data_files(out: Sequence[Path], format: str, record: Path | None) -> Job:
     """
     from tfpose_rt.io.sinks import VIDEO_SUFFIXES
     from tfpose_rt.live.takes import SUFFIX, new_path
+    from tfpose_rt.tools.derived import DERIVED, require_formats
     from tfpose_rt.tools.outputs import Job, plan
 
     for path in out:
@@ -187,9 +193,15 @@ def data_files(out: Sequence[Path], format: str, record: Path | None) -> Job:
         if format:
             raise UsageError(f"-f {format} without -o", why="nothing is kept unless asked", fix=f"-f {format} -o takes")
         return Job("", ())
+    names = [name.strip().lower() for name in format.split(",") if name.strip()]
+    require_formats(names)
+    for name in names:
+        if name in DERIVED:
+            fix = f"-f jsonl, and tfpose-rt convert -f {name} when it has ended"
+            raise UsageError(f"-f {name} of a live run", why="it is made of a whole recording", fix=fix)
     folder = next((path for path in out if not path.suffix or path.is_dir()), Path())
     video = record or new_path(folder, "take", SUFFIX)
-    return plan([video.name], out, format.split(","))[0]
+    return plan([video.name], out, names)[0]
 
 
 def check_weights(run: RunConfig) -> None:

@@ -57,7 +57,7 @@ ResumeRun = Annotated[bool, _option(OUTPUT, "--resume", help="Continue the .part
 SkipExisting = Annotated[bool, _option(OUTPUT, "--skip-existing", help="Leave sources alone whose files are there.")]
 Start = Annotated[str, _option(INPUT, "--start", help="Begin here: seconds or mm:ss.mmm.")]
 End = Annotated[str, _option(INPUT, "--end", help="End here.")]
-Frames = Annotated[str, _option(INPUT, "--frames", help="A:B, frames from A to before B.")]
+Frames = Annotated[str, _option(INPUT, "--frames", help="A:B, frames from A to before B; A alone is one.")]
 Stride = Annotated[int, _option(INPUT, "--stride", help="Every N-th frame; numbers stay those of the source.")]
 Fps = Annotated[float | None, _option(INPUT, "--fps", help="Rate of images and pipes, which carry no times.")]
 Hash = Annotated[str, _option(INPUT, "--hash", help="ends or full: what of the file the recording's SHA-256 covers.")]

@@ -47,7 +47,6 @@ from tfpose_rt.cli.options import (
     spread,
 )
 from tfpose_rt.cli.typed import typed
-from tfpose_rt.cli.video import Format
 from tfpose_rt.wording import plural, rate
 
 if TYPE_CHECKING:
@@ -57,6 +56,9 @@ if TYPE_CHECKING:
 Out = Annotated[
     list[Path],
     _option(OUTPUT, "--out", "-o", help="Data file, a folder for one, or -; the suffix picks the format."),
+]
+Format = Annotated[
+    str, _option(OUTPUT, "--format", "-f", help="jsonl, csv, parquet, openpose, coco, trc; comma between.")
 ]
 Record = Annotated[
     Path | None,

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tfpose_rt.io.chosen import chosen, decimals
-from tfpose_rt.io.parts import SinkOptions
+from tfpose_rt.io.parts import ODD, SinkOptions
 from tfpose_rt.io.record_json import SCORES, SECONDS
 from tfpose_rt.io.spool import Made, SpoolSink, new_name
 from tfpose_rt.records import Poses, Result
@@ -35,8 +35,8 @@ def images_path(path: Path) -> Path:
 
 def _build(path: Path, results: Callable[[], Iterator[Result]], about: Mapping[str, Any], options: SinkOptions) -> Made:
     with (
-        new_name(path).open("w", encoding="utf-8", newline="\n") as people,
-        new_name(images_path(path)).open("w", encoding="utf-8", newline="\n") as images,
+        new_name(path).open("w", encoding="utf-8", errors=ODD, newline="\n") as people,
+        new_name(images_path(path)).open("w", encoding="utf-8", errors=ODD, newline="\n") as images,
     ):
         people.write("[")
         head = {

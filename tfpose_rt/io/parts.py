@@ -16,6 +16,7 @@ from tfpose_rt.errors import OutputError
 from tfpose_rt.records import Image, Result
 
 FLUSH = 1.0  # s: what a killed run loses at most
+ODD = "backslashreplace"  # a source's name may be no UTF-8; JSON reads the escape back as what it stands for
 
 
 class Sink(Protocol):
@@ -135,9 +136,9 @@ class PartFile:
             if self._stdout:
                 self._file: IO[str] = _plain_stdout()
             elif keep is None:
-                self._file = self.part(path).open("w", encoding="utf-8", newline="\n")
+                self._file = self.part(path).open("w", encoding="utf-8", errors=ODD, newline="\n")
             else:
-                self._file = self.part(path).open("r+", encoding="utf-8", newline="\n")
+                self._file = self.part(path).open("r+", encoding="utf-8", errors=ODD, newline="\n")
                 self._file.seek(keep)
                 self._file.truncate()
         except OSError as error:
@@ -213,7 +214,7 @@ def _plain_stdout() -> IO[str]:
     """Standard output with the bytes a file would have: UTF-8 and bare line feeds, whatever the system's habit."""
     reconfigure = getattr(sys.stdout, "reconfigure", None)  # a caller may have put something else in its place
     if reconfigure is not None:
-        reconfigure(encoding="utf-8", newline="\n")
+        reconfigure(encoding="utf-8", errors=ODD, newline="\n")
     return sys.stdout
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from tfpose_rt.errors import UsageError
 from tfpose_rt.io.chosen import chosen, decimals
-from tfpose_rt.io.parts import SinkOptions, files_of_persons
+from tfpose_rt.io.parts import ODD, SinkOptions, files_of_persons
 from tfpose_rt.io.record_json import SECONDS
 from tfpose_rt.io.spool import Made, SpoolSink, new_name
 from tfpose_rt.records import Result
@@ -65,7 +65,7 @@ def _build(path: Path, results: Callable[[], Iterator[Result]], about: Mapping[s
     made = []
     for who, rows in sorted(people.items()):
         final = person_path(path, who)
-        with new_name(final).open("w", encoding="utf-8", newline="\n") as file:
+        with new_name(final).open("w", encoding="utf-8", errors=ODD, newline="\n") as file:
             file.writelines(_lines(final.name, times, rows, rate, options))
         made.append((new_name(final), final))
     if not people:

@@ -11,7 +11,7 @@ from tfpose_rt.io.parts import SinkOptions
 from tfpose_rt.io.sinks import check_outputs, is_there
 from tfpose_rt.tools.batch import How, Outcome, there
 from tfpose_rt.tools.conversions import Plan, convert_all, plan_conversion
-from tfpose_rt.tools.derived import DERIVED
+from tfpose_rt.tools.derived import DERIVED, require_formats
 from tfpose_rt.tools.outputs import Job
 
 READABLE = ("jsonl", "parquet", "csv")  # recordings, the fullest first
@@ -22,9 +22,10 @@ def split(formats: Sequence[str], out: Sequence[Path]) -> tuple[list[str], list[
 
     A recording is made, too, where nothing asks for one that can be read again.
 
-    Raises: UsageError: `out` names a file where a folder has to hold both.
+    Raises: UsageError: no such format; `out` names a file where a folder has to hold both.
     """
     names = [name.strip().lower() for name in formats if name.strip()]
+    require_formats(names)
     tables = [name for name in names if name in DERIVED]
     written = [name for name in names if name not in DERIVED]
     if tables:

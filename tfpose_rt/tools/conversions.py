@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tfpose_rt.errors import InputError, TfposeError, UsageError
@@ -13,7 +14,7 @@ from tfpose_rt.io.sinks import FORMATS, SINKS, check_outputs
 from tfpose_rt.io.sources import expand, natural
 from tfpose_rt.io.tables import meta_path
 from tfpose_rt.tools.batch import Outcome
-from tfpose_rt.tools.derived import DERIVED, ENDINGS, SummaryTable
+from tfpose_rt.tools.derived import DERIVED, ENDINGS, SummaryTable, require_formats
 from tfpose_rt.tools.outputs import DEFAULT_FOLDER, Job, plan
 from tfpose_rt.tools.reading import READ
 from tfpose_rt.tools.recordings import convert, read_from
@@ -78,22 +79,18 @@ def plan_conversion(
     Args:
         recordings: as given by `recordings_of`.
         out: files and folders; ./tfpose-out without any.
-        formats: by name; CSV where neither says anything.
+        formats: by name; where they say nothing the suffix of a file does, and a folder gets CSV.
         shared: whether a summary holds all of them, as `summary.csv` in a folder.
     Raises: UsageError: an unknown format, one that the suffix contradicts, or one file for several recordings.
     """
     formats = [name.strip().lower() for name in formats if name.strip()]
-    formats = formats or ([] if out else ["csv"])
-    for name in formats:
-        if name not in (*FORMATS, *DERIVED):
-            fix = ", ".join((*FORMATS, *DERIVED))
-            raise UsageError(f"unknown format {name!r}", why="no such file format", fix=fix)
+    require_formats(formats)
     sources = [str(path).removesuffix(".part") for path in recordings]
     data: list[list[tuple[Path, str]]] = [[] for _ in sources]
     folders: dict[Path, None] = {}
     tables: list[Path] = []
     for path in out or [DEFAULT_FOLDER]:
-        wanted = formats or (["mot"] if path.suffix.lower() == ".mot" and not path.is_dir() else [])
+        wanted = formats or _by_name(path)
         own = _file_of(path, wanted, len(sources))
         plain = [name for name in wanted if name in FORMATS]
         there = plan(sources, [path], plain) if plain or not wanted else []
@@ -112,6 +109,13 @@ def plan_conversion(
     names = tuple(job.data[0][0].stem for job in plan(sources, [DEFAULT_FOLDER], ["csv"]))
     jobs = (Job(str(r), tuple(d), None, tuple(folders)) for r, d in zip(recordings, data, strict=True))
     return Plan(tuple(jobs), names, tuple(tables))
+
+
+def _by_name(path: Path) -> list[str]:
+    """The formats of an output where nothing names one: CSV in a folder; none where the suffix tells it to `plan`."""
+    if path.is_dir() or (not path.suffix and str(path) != "-"):
+        return ["csv"]
+    return ["mot"] if path.suffix.lower() == ".mot" else []
 
 
 def _file_of(path: Path, formats: Sequence[str], recordings: int) -> bool:
@@ -165,7 +169,7 @@ def convert_all(
         try:
             made = convert(
                 Path(job.source), job.data, options, ids=ids, overwrite=overwrite, strict=strict, smooth=smooth,
-                name=name, also=[table.sink(name) for table in tables],
+                name=name, also=[partial(table.sink, name) for table in tables],
             )  # fmt: skip
         except TfposeError as error:
             told(error)

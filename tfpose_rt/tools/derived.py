@@ -17,10 +17,12 @@ from tfpose_rt.errors import UsageError
 from tfpose_rt.io.mot import DEGREES, mot_lines, person_path, person_paths
 from tfpose_rt.io.parts import PartFile, SinkOptions, into_place
 from tfpose_rt.io.record_json import SECONDS
+from tfpose_rt.io.sinks import FORMATS
 from tfpose_rt.records import Result
 from tfpose_rt.tools.angles import TABLE, degrees, degrees_error
 from tfpose_rt.tools.motion import Array, sure
-from tfpose_rt.tools.person_summary import COLUMNS, summary_rows
+from tfpose_rt.tools.person_summary import COLUMNS, quoted_cell, summary_rows
+from tfpose_rt.tools.smoothing import spelled
 from tfpose_rt.tools.spans import Span, Spans
 
 log = logging.getLogger(__name__)
@@ -96,7 +98,9 @@ def summary_sink(
     """A sink for one CSV file: a row a person."""
 
     def make(sink: DerivedSink, spans: Spans) -> list[Path]:
-        return write_table(path, COLUMNS, map(",".join, summary_rows(recording, spans, options)), overwrite=overwrite)
+        return write_table(
+            path, COLUMNS, map(",".join, summary_rows(recording, spans, options, _points(sink))), overwrite=overwrite
+        )
 
     return DerivedSink(path, recording, header, options, make, overwrite=overwrite)
 
@@ -114,14 +118,14 @@ class SummaryTable:
         self._path, self._options, self._overwrite = path, options, overwrite
         self.rows: list[Sequence[str]] = []
 
-    def sink(self, recording: str) -> DerivedSink:
+    def sink(self, recording: str, header: Mapping[str, Any]) -> DerivedSink:
         """What takes the results of one recording; where that fails, nothing of it is added."""
 
         def add(sink: DerivedSink, spans: Spans) -> list[Path]:
-            self.rows += summary_rows(recording, spans, self._options)
+            self.rows += summary_rows(recording, spans, self._options, _points(sink))
             return []
 
-        return DerivedSink(self._path, recording, {}, self._options, add, overwrite=self._overwrite)
+        return DerivedSink(self._path, recording, header, self._options, add, overwrite=self._overwrite)
 
     def write(self) -> list[Path]:
         """Write the table. Raises OutputError."""
@@ -130,6 +134,14 @@ class SummaryTable:
 
 DERIVED = {"angles": angles_sink, "mot": mot_sink, "summary": summary_sink}
 ENDINGS = {"angles": "_angles.csv", "mot": "_angles.mot", "summary": "_summary.csv"}  # behind the recording's stem
+
+
+def require_formats(names: Iterable[str]) -> None:
+    """Raises: UsageError: one of them is no format of a file."""
+    for name in names:
+        if name not in (*FORMATS, *DERIVED):
+            fix = ", ".join((*FORMATS, *DERIVED))
+            raise UsageError(f"unknown format {name!r}", why="no such file format", fix=fix)
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[str], *, overwrite: bool = False) -> list[Path]:
@@ -154,12 +166,18 @@ def _write(path: Path, lines: Iterable[str], *, overwrite: bool) -> list[Path]:
 
 def _angles(sink: DerivedSink, spans: Spans) -> list[Path]:
     told = sink.header.get("error_kind", "none") != "none"
-    columns = ("frame", "pts_s", "id", *TABLE, *(f"{name}_error" for name in TABLE if told))
+    columns = ("frame", "pts_s", "id", *TABLE, *(f"{name}_error" for name in TABLE if told), "points")
+    points = quoted_cell(_points(sink))
     rows: list[tuple[int, int, str]] = []
     for place, span in enumerate(spans):
         rows += _rows(span, place, sink.options, told=told, unnamed=spans.unnamed)
     rows.sort()  # in the order of time, a frame's people together
-    return write_table(sink.path, columns, (line for *_, line in rows), overwrite=sink.overwrite)
+    return write_table(sink.path, columns, (f"{line},{points}" for *_, line in rows), overwrite=sink.overwrite)
+
+
+def _points(sink: DerivedSink) -> str:
+    """Which points the angles are of: "raw", or how they were smoothed, as it is typed."""
+    return spelled(sink.header.get("smooth")) if sink.options.field == "smooth" else "raw"
 
 
 def _rows(span: Span, place: int, options: SinkOptions, *, told: bool, unnamed: bool) -> Iterator[tuple[int, int, str]]:
@@ -197,7 +215,9 @@ def _mots(sink: DerivedSink, spans: Spans) -> list[Path]:
         columns = {name: np.round(degrees(xy, name), DEGREES) + 0.0 for name in TABLE}
         path = sink.path if str(sink.path) == "-" else person_path(sink.path, span.person.id)
         sink.frames[path] = int((span.frames >= 0).sum())
-        made += _write(path, mot_lines(span.pts.tolist(), columns, NOTE), overwrite=sink.overwrite)
+        made += _write(
+            path, mot_lines(span.pts.tolist(), columns, f"{NOTE} Points: {_points(sink)}."), overwrite=sink.overwrite
+        )
     if sink.overwrite and made:
         for stale in set(person_paths(sink.path)) - set(made):
             stale.unlink()

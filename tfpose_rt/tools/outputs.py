@@ -136,8 +136,11 @@ def _made(folder: Path) -> list[Path]:
 
 def _data(path: Path, formats: Sequence[str], stem: str, sources: int) -> list[tuple[Path, str]]:
     if str(path) == "-":
-        if sources > 1 or len(formats) > 1 or (formats and formats[0] != "jsonl"):
-            raise UsageError("-o -", why="standard output takes one source, as JSONL", fix="a folder")
+        if sources > 1:
+            raise UsageError("-o -", why=f"standard output takes one source, not {sources}", fix="a folder")
+        if formats and list(formats) != ["jsonl"]:
+            why = f"standard output is JSONL, not {', '.join(formats)}"
+            raise UsageError("-o -", why=why, fix="-o FILE, or a folder")
         return [(path, "jsonl")]
     suffix = path.suffix.lower()
     if suffix in VIDEO_SUFFIXES:

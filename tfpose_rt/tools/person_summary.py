@@ -20,25 +20,30 @@ PLACES = {  # the columns that are no angles, with their decimals
     "box_height_px": PIXELS, "hip_heights_per_s": SCORES, "gaps": 0, "longest_gap_s": SECONDS,
 }  # fmt: skip
 BOUNDS = ("min", "max", "range", "median")
-COLUMNS = ("recording", "id", *PLACES, *(f"{name}_{bound}" for name in TABLE for bound in BOUNDS))
+COLUMNS = ("recording", "id", *PLACES, *(f"{name}_{bound}" for name in TABLE for bound in BOUNDS), "points")
 
 
-def summary_rows(recording: str, spans: Spans, options: SinkOptions) -> list[Sequence[str]]:
-    """A row of `COLUMNS` for each person, or one without a person where nobody was seen.
+def summary_rows(recording: str, spans: Spans, options: SinkOptions, points: str) -> list[Sequence[str]]:
+    """A row of `COLUMNS` for each person, or one without a person where nobody was seen; `points` of which kind.
 
     Raises: InputError: people without ids are several in a frame, so that nobody can be followed.
     """
     if spans.unnamed:
         why = "several people a frame and no ids (--no-track)"
         raise InputError(f"nobody can be followed in {recording}", why=why, fix="a recording made with --track")
-    name = f'"{recording.replace(chr(34), chr(34) * 2)}"' if set(recording) & set(',"\r\n') else recording
+    name, points = quoted_cell(recording), quoted_cell(points)
     rows: list[Sequence[str]] = []
     for span in spans:
         numbers = {**facts(span, options.kpt_thr), **bounds(span, options.kpt_thr)}
         who = "" if span.person.id < 0 else str(span.person.id)
-        rows.append([name, who, *(_cell(numbers[column], column, options) for column in COLUMNS[2:])])
+        rows.append([name, who, *(_cell(numbers[column], column, options) for column in COLUMNS[2:-1]), points])
     absent = "nan" if options.fill == "nan" else ""
-    return rows or [[name, "", *(absent for _ in COLUMNS[2:])]]
+    return rows or [[name, "", *(absent for _ in COLUMNS[2:-1]), points]]
+
+
+def quoted_cell(text: str) -> str:
+    """A cell of a CSV table, quoted where it has to be."""
+    return f'"{text.replace(chr(34), chr(34) * 2)}"' if set(text) & set(',"\r\n') else text
 
 
 def facts(span: Span, threshold: float) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,7 +44,7 @@ def convert(
     strict: bool = False,
     smooth: str = "",
     name: str = "",
-    also: Sequence[Sink] = (),
+    also: Sequence[Callable[[Mapping[str, Any]], Sink]] = (),
 ) -> list[Converted]:
     """Write every output from one file of poses, in one pass; that file stays as it is.
 
@@ -57,7 +57,7 @@ def convert(
         strict: refuse a recording that was cut short or has gaps.
         smooth: how to smooth it first, as `smoothing.open_smoothed` takes it.
         name: what tables of several recordings call this one; its stem where nothing is given.
-        also: others that get the results and are closed with the rest.
+        also: others that get the results and are closed with the rest; each is made of the header.
     Raises: InputError, OutputError, UsageError (nobody has one of the ids, too); PartialError with `strict`.
     """
     options = options or SinkOptions()
@@ -74,7 +74,7 @@ def convert(
         folders = {p: Path(stack.enter_context(_beside(p))) for p, _ in outputs if in_the_way(p, inputs)}
         files = [(folders[p] / p.name if p in folders else p, kind) for p, kind in outputs]
         name = name or Path(path.name.removesuffix(".part")).stem
-        sinks: list[Sink] = [*also]
+        sinks = [make(source.header) for make in also]
         _fill(path, source, files, sinks, options, ids, name=name, overwrite=overwrite, strict=strict)
         for target, folder in folders.items():
             _move(folder, target, overwrite=overwrite)

@@ -65,6 +65,12 @@ def described(smooth: Mapping[str, Any] | None) -> str:
     return "smoothed points" + (f" ({', '.join(words)})" if any(words) else "")
 
 
+def spelled(smooth: Mapping[str, Any] | None) -> str:
+    """The same as it is typed: zero-lag:6.0."""
+    name, *values = (str(value) for value in (smooth or {"name": "smooth"}).values())
+    return name + (f":{','.join(values)}" if values else "")
+
+
 def _filter(text: str) -> ZeroLag | Smoother:
     name = text.partition(":")[0]
     found = ZeroLag.parse(text) if name == "zero-lag" else Smoother.parse(text) if name == "one-euro" else None
