@@ -7,6 +7,7 @@ from tfpose_rt.cli.watch import Watch, screening
 from tfpose_rt.config import RunConfig
 from tfpose_rt.errors import DeviceError, UsageError
 from tfpose_rt.records import StreamInfo
+from tfpose_rt.tools.batch import Outcome
 from tfpose_rt.tools.outputs import Job
 
 
@@ -85,3 +86,20 @@ def test_the_end_counts_in_plain_words(capsys):
         "ended decode_error: damaged frames are missing",
         "wrote a.csv (1 record)",
     ]
+
+
+def test_with_several_clips_at_once_each_summary_bears_its_name(capsys):
+    jobs = [Job(f"/clips/{name}.mp4", ()) for name in "abc"]
+    record = {
+        "frames": 1, "frames_expected": 1, "frames_with_people": 1, "persons": 1, "ids": 1, "fps_mean": 1, "wall_s": 1,
+        "decode_errors": 0, "gaps": 0, "complete": True, "ended": "eof", "exit_code": 0,
+    }  # fmt: skip
+    with Watch(jobs, progress=False, quiet=False, display="none") as watch:
+        for job in jobs[:2]:
+            watch.started(job, StreamInfo(kind="file", name=job.name[7:], size=(64, 48)), 0)
+        watch.finished(Outcome(job=jobs[0], summary=record, fresh=1))
+        watch.finished(Outcome(job=jobs[1], summary=record, fresh=1))
+        watch.started(jobs[2], StreamInfo(kind="file", name="c.mp4", size=(64, 48)), 0)
+        watch.finished(Outcome(job=jobs[2], summary=record, fresh=1))
+    said = [line.split(":")[0] for line in capsys.readouterr().err.splitlines() if ".mp4" in line]
+    assert said == ["a.mp4", "b.mp4", "a.mp4", "b.mp4", "c.mp4"]

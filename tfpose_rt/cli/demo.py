@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tfpose_rt.cli.options import ConfigFile, DetectorName, Device, Overwrite, Weights
+from tfpose_rt.cli.options import ConfigFile, DetectorName, Device, Overwrite, Quiet, Weights
 
 
 def demo(
@@ -20,6 +20,7 @@ def demo(
     device: Device = "auto",
     overwrite: Overwrite = False,
     config: ConfigFile = None,
+    quiet: Quiet = False,
 ) -> None:
     """Find the poses in a bundled 5 s clip: overlay video, recording, table and a picture."""
     from tfpose_rt.cli.show import say
@@ -36,10 +37,12 @@ def demo(
     files = [out / "demo.jsonl", out / "demo.csv"]
     process(
         [str(DEMO_CLIP)], out=files, save_video=out / "demo.mp4", display=display, overwrite=overwrite,
-        weights=weights, detector=detector, device=device,
+        weights=weights, detector=detector, device=device, quiet=quiet,
     )  # fmt: skip
     picture = best_picture(DEMO_CLIP, files[0], out / "demo.png")
     say(f"wrote {picture}")
+    if quiet:
+        return
     say("next:")
     say("  tfpose-rt video YOUR_CLIP.mp4 -o poses.csv --save-video overlay.mp4")
     say("  tfpose-rt webcam")

@@ -42,7 +42,7 @@ class Watch:
         self._tasks: dict[str, Any] = {}
         self._began: dict[str, float] = {}
         self._window = screening(display, style)
-        self._told_model = False
+        self._latest = ""  # the source whose name was told last
 
     def __enter__(self) -> Watch:
         """Show the bars."""
@@ -81,6 +81,7 @@ class Watch:
             about += [f"turned by {info.rotation}"] if info.rotation else []
             about += [f"going on behind {plural(done, 'frame')}"] if done else []
             say(f"{info.name}: {', '.join(about)}")
+        self._latest = job.source
         self._tasks[job.source] = self._bars.add_task(printable(info.name), total=info.frames, completed=done, rate="")
         self._began[job.source] = time.monotonic()
 
@@ -115,6 +116,9 @@ class Watch:
             say(f"{outcome.job.name}: skipped, its files are there")
         elif outcome.summary is not None and not self._quiet:
             share = outcome.summary["frames"] / max(outcome.fresh, 1)  # means are over what this run did alone
+            if outcome.job.source != self._latest:  # with --jobs others have begun since
+                say(f"{_short(outcome.job)}:")
+                self._latest = outcome.job.source
             print_summary(outcome.summary, {stage: s * share for stage, s in outcome.totals.items()}, [])
             if outcome.summary["ended"] == "signal" and outcome.files:
                 say("to go on: the same command with --resume")

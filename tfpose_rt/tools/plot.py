@@ -91,7 +91,8 @@ def view_of(
 def check_suffix(path: Path) -> None:
     """Raises: UsageError: no figure has that suffix."""
     if path.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"{path} is to be a figure", why="its suffix says otherwise", fix=f"{path.stem}.png or .svg")
+        why = f"no figure is saved as {path.suffix}" if path.suffix else "it has no suffix"
+        raise UsageError(f"-o {path}", why=why, fix=f"{path.stem}.png, .svg or .pdf")
 
 
 def draw_xy(view: View) -> Any:
