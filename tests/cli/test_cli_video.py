@@ -273,6 +273,7 @@ def test_a_signal_completes_the_files(tmp_path, number, expected):
         process.wait(30)
     assert process.returncode == expected, seen
     assert "Traceback" not in seen
+    assert seen.splitlines()[-1] == "to go on: the same command with --resume"
     lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     assert (lines[-1]["ended"], lines[-1]["complete"], lines[-1]["exit_code"]) == ("signal", False, expected)
     assert lines[-1]["frames"] == len(lines) - 2 > 0

@@ -129,7 +129,7 @@ def process(
     if jobs < 1:
         raise UsageError(f"--jobs {jobs}", why="at least one file at once", fix="--jobs 2")
     run = run or RunConfig(**settings)
-    how = how or batch.How(overwrite=overwrite)
+    can_resume, how = how is not None, how or batch.How(overwrite=overwrite)
     style = DrawStyle(kpt_thr=run.kpt_thr, background=run.background, mirror=run.mirror)  # type: ignore[arg-type]
     saved = dataclasses.replace(style, mirror=False)  # only the window is a mirror
     how = dataclasses.replace(how, style=saved)
@@ -161,6 +161,8 @@ def process(
     show_outcomes(outcomes, len(todo), quiet=quiet)
     for path, count in summaries:
         say(f"wrote {path} ({plural(count, 'row')})")
+    if can_resume and not quiet and any(o.files and (o.summary or {}).get("ended") == "signal" for o in outcomes):
+        say("to go on: the same command with --resume")
     code = interruption.code or batch.worst(outcomes)
     if code:
         raise typer.Exit(code)

@@ -120,8 +120,6 @@ class Watch:
                 say(f"{_short(outcome.job)}:")
                 self._latest = outcome.job.source
             print_summary(outcome.summary, {stage: s * share for stage, s in outcome.totals.items()}, [])
-            if outcome.summary["ended"] == "signal" and outcome.files:
-                say("to go on: the same command with --resume")
 
 
 class Screening:
