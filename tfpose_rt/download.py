@@ -21,6 +21,7 @@ def fetch(url: str, expected: str, *, progress: Callable[[int], None] = lambda _
     Raises: WeightsError: unreachable, or not the file expected.
     """
     import http.client
+    import urllib.error
     import urllib.request
 
     if not url.startswith(("https://", "http://")):
@@ -31,11 +32,9 @@ def fetch(url: str, expected: str, *, progress: Callable[[int], None] = lambda _
             while piece := answer.read(1 << 18):
                 pieces.append(piece)
                 progress(len(piece))
-    except (
-        OSError,
-        ValueError,
-        http.client.HTTPException,
-    ) as error:  # the last: no HTTP, or cut off
+    except (OSError, ValueError, http.client.HTTPException) as error:  # the last: no HTTP, or cut off
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it is the answer, too
         raise WeightsError(f"cannot fetch {url}", why=line_of(error), fix="tfpose-rt weights add FILE") from error
     if hashlib.sha256(content := b"".join(pieces)).hexdigest() != expected.lower():
         raise WeightsError(
