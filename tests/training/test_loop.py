@@ -112,6 +112,25 @@ def test_resuming_is_exact(samples, tmp_path, monkeypatch):
         torch.testing.assert_close(cut[key], value, atol=0, rtol=0, msg=key)
 
 
+def test_a_run_that_goes_on_may_end_earlier_or_later(samples, tmp_path):
+    device, samples = torch.device("cpu"), samples[:20]
+    config = dataclasses.replace(SMALL, epochs=9, steps=None)
+
+    def stop(progress: Progress) -> None:
+        if progress.step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(samples, config, tmp_path, device=device, report=stop)
+    for steps, taken in ((2, 3), (2, 3), (5, 5)):  # over already, and so it stays; then two more
+        last = train(samples, dataclasses.replace(config, steps=steps), tmp_path, device=device, resume=True)
+        assert (last.step, last.done) == (taken, pytest.approx(taken / steps))
+        assert (tmp_path / "best.safetensors").is_file()
+    log = (tmp_path / "log.csv").read_text().splitlines()
+    assert [len(line.split(",")) for line in log] == [len(log[0].split(","))] * 2
+    assert log[1].startswith("5,")
+
+
 def test_biases_and_norms_keep_their_weights_and_the_trunk_learns_slower():
     config = dataclasses.replace(SMALL, lr=1e-3, trunk_lr=0.25, weight_decay=0.125)
     objective = Objective(TFPose(config.model), config)

@@ -13,6 +13,7 @@ import typer
 from tfpose_rt.cli.options import INPUT, MODEL, OUTPUT, RUN, Device, _option, require_folder
 from tfpose_rt.errors import InputError, UsageError
 from tfpose_rt.files import read_toml
+from tfpose_rt.shell import quoted
 from tfpose_rt.wording import plural
 
 if TYPE_CHECKING:
@@ -58,6 +59,9 @@ def train(
     seed: Annotated[int | None, _option(RUN, "--seed", help="Seed of weights, order and augmentation.")] = None,
 ) -> None:
     """Train TFPose; Ctrl-C saves and a later --resume goes on."""
+    from tfpose_rt import assets
+    from tfpose_rt.training.recipe import resumed
+
     given: dict[str, Any] = {"minutes": minutes, "epochs": epochs, "batch": batch, "lr": lr, "trunk_lr": trunk_lr}
     given |= {"weight_decay": weight_decay, "amp": amp, "workers": workers, "val_every": val_every}
     given |= {"seed": seed, "compile": compile_ or None}
@@ -67,6 +71,9 @@ def train(
     data = data.absolute()  # which has a name even if it is here
     if resume:
         require_run(save_dir)
+        recipe = resumed(start[0], recipe, settings_named(given, set_, config), "" if model == "n" else model)
+    else:
+        init = [assets.resolve(path if path.exists() else str(path)) for path in init]
     folder = save_dir or Path("runs") / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     run(data, ann, recipe, folder, init=init, resume=resume, device=device, teacher=teacher, share=teacher_share)
 
@@ -103,10 +110,14 @@ def run(
         try:
             last = work_through(people, recipe, folder, init=init, resume=resume, device=chosen, report=report.update)
         except KeyboardInterrupt:
-            say(f"stopped; go on with --resume --save-dir {folder}")
+            words = [data, *(("--ann", ann) if ann else ()), *(("--teacher", teacher) if teacher else ())]
+            again = " ".join(map(quoted, [*words, "--resume", "--save-dir", folder]))
+            say(f"stopped; go on with: tfpose-rt train {again}")
             raise typer.Exit(interruption.code or 130) from None
     if dist.is_initialized():
         dist.destroy_process_group()
+    if first and not report.steps:
+        say("the run had come to its end: a higher --minutes, --steps or --epochs goes on")
     if first:
         best = f"best AP {last.best:.1f} on held-out crops" if (last.metrics or {}).get("AP") is not None else "done"
         say(f"{best}; wrote {folder / 'best.safetensors'}")
@@ -131,6 +142,14 @@ def recipe_of(
         if key is None or key[0] in typed or not any(key[0] in table for table in tables):
             raise
         raise UsageError(f"{error.what} in {file}", why=error.why, fix=error.fix) from error
+
+
+def settings_named(flags: Mapping[str, Any], words: Sequence[str], file: Path | None) -> list[str]:
+    """The settings that a command names: by flags, by KEY=VALUE, in a file."""
+    told = {} if file is None else read_toml(file)
+    tables = [told, *(table for table in told.values() if isinstance(table, dict))]
+    in_file = [key for table in tables for key, value in table.items() if not isinstance(value, dict)]
+    return [*(k for k, v in flags.items() if v is not None), *(w.partition("=")[0] for w in words), *in_file]
 
 
 def require_run(folder: Path | None) -> None:
@@ -196,6 +215,7 @@ class Report:
         self.visible = visible
         self.bar = progress_bar(visible)
         self.task = self.bar.add_task("training", total=1000, rate="")
+        self.steps = 0
 
     def __enter__(self) -> Report:
         self.bar.start()
@@ -210,6 +230,7 @@ class Report:
         from tfpose_rt.training.state import Progress
 
         assert isinstance(progress, Progress)
+        self.steps += 1
         if not self.visible:
             return
         if progress.metrics is not None:

@@ -248,6 +248,10 @@ def detected(
     if boxes != "detector":
         told = {}
         for row in json.loads(Path(boxes).read_text(encoding="utf-8")):
+            if "bbox" not in row:
+                raise InputError(
+                    f"--boxes {boxes}", why="its results have no bbox", fix="a detector's results, or --results"
+                )
             x, y, w, h = row["bbox"]
             told.setdefault(row["image_id"], []).append([x - 0.5, y - 0.5, x + w - 0.5, y + h - 0.5, row["score"]])
     else:

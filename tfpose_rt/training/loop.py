@@ -193,6 +193,9 @@ def work(
     network = side_by_side(objective) if world > 1 else objective
     total = min(config.epochs * loader.steps_per_epoch, config.steps or sys.maxsize)
     last_validation = progress.seconds
+    progress.done, _ = agree(config, progress, total, False, world, device)  # a run that goes on may end elsewhere
+    if progress.done >= 1 and run.rank == 0 and not (run.folder / "last.safetensors").is_file():
+        checkpoint(run, {})
     recent: list[dict[str, float]] = []  # losses since the last validation: one batch's say little
     while progress.done < 1:
         began = time.monotonic()
@@ -240,7 +243,7 @@ def set_rates(optimizer: torch.optim.Optimizer, config: TrainConfig, progress: P
 
 
 def checkpoint(run: Run, means: dict[str, float]) -> None:
-    """Validate the averaged weights, keep the best, save all, add a line with the mean losses to the log."""
+    """Validate the averaged weights, keep the best, save all, add a line with the mean losses, if any, to the log."""
     folder, objective, average, progress, held = run.folder, run.objective, run.average, run.progress, run.held
     model = TFPose(objective.model.config)
     model.load_state_dict(average.state, strict=False)
@@ -253,6 +256,8 @@ def checkpoint(run: Run, means: dict[str, float]) -> None:
         progress.best = value
         save_model(folder / "best.safetensors", model, facts)
     save_state(folder / "state.safetensors", objective, run.optimizer, average, progress)
+    if not means:  # no step was taken since the run went on
+        return
     row = {
         "step": progress.step,
         "seconds": round(progress.seconds),
@@ -267,4 +272,4 @@ def checkpoint(run: Run, means: dict[str, float]) -> None:
         writer = csv.DictWriter(file, list(row))
         if new:
             writer.writeheader()
-        writer.writerow({k: round(v, 5) for k, v in row.items()})
+        writer.writerow({k: float(f"{v:.3g}") if k == "lr" else round(v, 5) for k, v in row.items()})

@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tfpose_rt.config import MODELS, ModelConfig, unknown
-from tfpose_rt.errors import UsageError, WeightsError
+from tfpose_rt.errors import InputError, UsageError, WeightsError
 from tfpose_rt.files import read_toml
 from tfpose_rt.model.header import read_header
 from tfpose_rt.training.settings import AugmentConfig, TrainConfig
+
+FREE = ("minutes", "steps", "epochs", "val_every", "workers", "crop_memory")  # may be others when a run goes on
 
 
 def build_config(
@@ -53,6 +55,39 @@ def build_config(
     if shape["keypoints"] != MODELS[model].keypoints and shape["witness"] == kept.get("witness"):
         shape["witness"] = ""  # nobody asked for it, and it does not know these joints
     return TrainConfig.from_dict({**recipe, **flags, "model": shape, "augment": augment})
+
+
+def resumed(run: Path, typed: TrainConfig, names: Iterable[str], model: str = "") -> TrainConfig:
+    """The recipe of a run that goes on: the one it began with, but for when it ends and what changes no number.
+
+    Args:
+        run: its run.json.
+        typed: what this command would begin.
+        names: the settings that were typed.
+        model: the size that was typed; "" for none.
+    Raises: UsageError: another value was typed than the run began with. InputError: run.json is not one.
+    """
+    try:
+        told = json.loads(run.read_text(encoding="utf-8"))
+        known = {field.name for field in dataclasses.fields(TrainConfig)}
+        began = TrainConfig.from_dict({key: value for key, value in told.items() if key in known})
+    except (OSError, ValueError, TypeError, UsageError) as error:
+        raise InputError(f"cannot read {run}", why=str(error), fix="--init with its weights, a new run") from error
+    differ = [] if model in ("", began.model.name) else [f"--model {began.model.name}, now {model}"]
+    for name in dict.fromkeys(names):
+        old, new = (_setting(config, name) for config in (began, typed))
+        if name in FREE:
+            began = dataclasses.replace(began, **{name: new})
+        elif old != new:
+            differ.append(f"{name} = {old}, now {new}")
+    if differ:
+        fix = f"without it, or a run of its own: --init {run.parent / 'last.safetensors'}"
+        raise UsageError(f"cannot resume {run.parent}", why=f"it began with {'; '.join(differ)}", fix=fix)
+    return began
+
+
+def _setting(config: TrainConfig, name: str) -> Any:
+    return next(getattr(part, name) for part in (config, config.model, config.augment) if hasattr(part, name))
 
 
 def finished(model: str, init: Sequence[Path]) -> dict[str, Any]:
