@@ -204,6 +204,7 @@ def complaint(monkeypatch, capsys, tmp_path):
         ('smooth = "one-euro"\ntrack = false', "--smooth with --no-track: smoothing follows a person by id; set by "),
         ('record = "a.txt"', "record = a.txt in own.toml: no video has the suffix .txt; try: record = a.mkv"),
         ("conf = [", "cannot read --config own.toml: not TOML:"),
+        ("[webcam]\nconf = 0.5", "own.toml: table [webcam]: options stand there without tables; try: the lines of"),
     ],
 )  # fmt: skip
 def test_a_bad_setting_is_told_by_the_file_it_stands_in(complaint, tmp_path, setting, told):

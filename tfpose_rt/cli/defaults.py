@@ -62,6 +62,9 @@ def take_defaults(context: typer.Context, config: Path | None) -> Path | None:
     places: dict[str, Place] = {}
     for key, value in ({} if config is None else read_toml(config)).items():
         name = key.replace("-", "_")
+        if isinstance(value, dict):
+            why = "options stand there without tables"
+            raise UsageError(f"{config}: table [{key}]", why=why, fix=f"the lines of [{key}] alone")
         if name not in params:
             near = difflib.get_close_matches(name, params, 1)
             fix = near[0] if near else "an option of this command, without the dashes"
