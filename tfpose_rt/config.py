@@ -143,7 +143,9 @@ class SourceOptions(Config):
 
     def __post_init__(self) -> None:
         """An angle may be a number, as Python says it."""
-        object.__setattr__(self, "rotate", str(self.rotate))
+        angle: Any = self.rotate
+        if isinstance(angle, int):
+            object.__setattr__(self, "rotate", str(angle))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,12 +2,15 @@
 
 import json
 
+import cv2
 import pytest
 from clips import small as clip
 from test_batch import records, run
 from test_resume import Interrupting
 
+from tfpose_rt.config import RunConfig, SourceOptions
 from tfpose_rt.errors import OutputError, UsageError
+from tfpose_rt.io.synthetic import pattern
 from tfpose_rt.tools.batch import How, check
 from tfpose_rt.tools.outputs import plan
 
@@ -89,3 +92,35 @@ def test_who_starts_an_interrupted_run_again_hears_that_it_can_go_on(tmp_path):
     run([source], tmp_path, watcher=Interrupting())
     with pytest.raises(OutputError, match="was interrupted there; try: --resume goes on, --overwrite begins"):
         check(plan([source], [tmp_path], ["jsonl"]), How())
+
+
+@pytest.mark.parametrize(("was", "now"), [({"start": "0:01"}, {"start": "1"}), ({}, {"weights": "tfpose-n"})])
+def test_another_spelling_is_no_other_setting(tmp_path, caplog, was, now):
+    source = clip(tmp_path / "a.mp4", 20)
+    run([source], tmp_path, args=was)
+    assert run([source], tmp_path, resume=True, args=now)[0].skipped
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("asked", ["full", "ends"])
+def test_a_photograph_is_known_again(tmp_path, asked):
+    source = tmp_path / "a.png"
+    source.write_bytes(
+        cv2.imencode(".png", pattern(0, (144, 96)))[1].tobytes() + bytes(3 << 20)
+    )  # longer than its ends
+    config = RunConfig(source=SourceOptions(full_hash=asked == "full"))
+    run([str(source)], tmp_path, args={"hash": asked}, config=config)
+    assert run([str(source)], tmp_path, resume=True, args={"hash": asked}, config=config)[0].skipped
+    (tmp_path / "b").mkdir()
+    run([str(source)], tmp_path / "b", args={"hash": asked})  # as it was written once, whatever was asked for
+    assert run([str(source)], tmp_path / "b", resume=True, args={"hash": asked}, config=config)[0].skipped
+
+
+def test_a_damaged_end_does_not_hide_whose_a_recording_is(tmp_path):
+    one, two = (clip(tmp_path / f"{name}.mp4", frames) for name, frames in (("a", 20), ("b", 30)))
+    run([one], tmp_path, ["jsonl"])
+    recording = tmp_path / "a.jsonl"
+    recording.write_bytes(recording.read_bytes()[:-20])
+    recording.rename(tmp_path / "b.jsonl")
+    (outcome,) = run([two], tmp_path, ["jsonl"], skip_existing=True)
+    assert isinstance(outcome.error, OutputError)

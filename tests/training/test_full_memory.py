@@ -19,5 +19,5 @@ def test_full_memory_is_one_line_with_a_remedy(pack, tmp_path, monkeypatch):
     model = ModelConfig(trunk="tiny", channels=64, encoder_layers=0, decoder_layers=1, size=(64, 96))
     with pytest.raises(DeviceError, match="the memory of cpu is full: CUDA out of memory") as caught:
         loop.train(load(pack), TrainConfig(model=model, batch=4), tmp_path, device=torch.device("cpu"))
-    assert caught.value.fix == "--batch 2, or --set crops=host"
+    assert caught.value.fix == "--set crops=host, or --batch 2 in a new run"
     assert "\n" not in str(caught.value)

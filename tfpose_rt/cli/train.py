@@ -65,6 +65,8 @@ def train(
     given: dict[str, Any] = {"minutes": minutes, "epochs": epochs, "batch": batch, "lr": lr, "trunk_lr": trunk_lr}
     given |= {"weight_decay": weight_decay, "amp": amp, "workers": workers, "val_every": val_every}
     given |= {"seed": seed, "compile": compile_ or None}
+    if not resume:
+        init = [assets.resolve(path if path.exists() else str(path)) for path in init]
     start = [save_dir / "run.json"] if resume and save_dir else init
     recipe = recipe_of(model, config, set_, {k: v for k, v in given.items() if v is not None}, start)
     require_folder(data)
@@ -72,8 +74,6 @@ def train(
     if resume:
         require_run(save_dir)
         recipe = resumed(start[0], recipe, settings_named(given, set_, config), "" if model == "n" else model)
-    else:
-        init = [assets.resolve(path if path.exists() else str(path)) for path in init]
     folder = save_dir or Path("runs") / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     run(data, ann, recipe, folder, init=init, resume=resume, device=device, teacher=teacher, share=teacher_share)
 
@@ -110,7 +110,8 @@ def run(
         try:
             last = work_through(people, recipe, folder, init=init, resume=resume, device=chosen, report=report.update)
         except KeyboardInterrupt:
-            words = [data, *(("--ann", ann) if ann else ()), *(("--teacher", teacher) if teacher else ())]
+            words = [data, *(("--ann", ann) if ann else ()), *(("--device", device) if device != "auto" else ())]
+            words += ["--teacher", teacher, "--teacher-share", str(share)] if teacher else []
             again = " ".join(map(quoted, [*words, "--resume", "--save-dir", folder]))
             say(f"stopped; go on with: tfpose-rt train {again}")
             raise typer.Exit(interruption.code or 130) from None

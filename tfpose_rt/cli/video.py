@@ -122,7 +122,7 @@ def process(
     from tfpose_rt.draw import DrawStyle
     from tfpose_rt.errors import UsageError
     from tfpose_rt.io.sources import checked, expand
-    from tfpose_rt.tools import afterwards, batch
+    from tfpose_rt.tools import afterwards, batch, completed
     from tfpose_rt.tools.outputs import check_words, folders, plan
     from tfpose_rt.wording import plural
 
@@ -161,7 +161,7 @@ def process(
     show_outcomes(outcomes, len(todo), quiet=quiet)
     for path, count in summaries:
         say(f"wrote {path} ({plural(count, 'row')})")
-    if can_resume and not quiet and any(o.files and (o.summary or {}).get("ended") == "signal" for o in outcomes):
+    if can_resume and not quiet and any(o.files and completed.interrupted(o.job) for o in outcomes):
         say("to go on: the same command with --resume")
     code = interruption.code or batch.worst(outcomes)
     if code:

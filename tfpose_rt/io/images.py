@@ -51,7 +51,7 @@ class ImagesSource:
             duration=count / self._fps,
             rotation=0 if self._options.rotate == "auto" else int(self._options.rotate),
             codec=self._paths[0].suffix.lower().lstrip("."),
-            sha256=file_hash(self._paths[0]) if count == 1 else None,
+            sha256=file_hash(self._paths[0], whole=self._options.full_hash) if count == 1 else None,
             detail={"time_base_kind": "container"} | ({"files": [p.name for p in self._paths]} if count > 1 else {}),
         )
 

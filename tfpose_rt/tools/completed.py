@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from tfpose_rt import assets
 from tfpose_rt.config import RunConfig, SourceOptions
 from tfpose_rt.errors import OutputError, TfposeError, UsageError
 from tfpose_rt.io.files import file_hash
@@ -45,21 +46,37 @@ def ended_early(job: Job) -> dict[str, Any] | None:
     return next((told for _, told in _about(job) if told is not None and told.get("complete") is False), None)
 
 
+def interrupted(job: Job) -> bool:
+    """Whether the files of a job say that Ctrl-C ended it."""
+    return (ended_early(job) or {}).get("ended") == "signal"
+
+
 def differences(told: Mapping[str, Any], typed: Mapping[str, Any], usual: Mapping[str, Any] = TYPED) -> list[str]:
     """The flags whose values differ between two runs' typed arguments, as a message names them."""
     found = []
     for name, otherwise in usual.items():
         old, new = (args[name] if args.get(name) not in (None, "") else otherwise for args in (told, typed))
-        if str(old) != str(new):
+        if _plain(name, old) != _plain(name, new):
             found.append(f"--{name.replace('_', '-')} ({'none' if old is None else old}, now {new})")
     return found
 
 
 def refuse_interrupted(job: Job) -> None:
     """Raises: OutputError: the job's files are there, and Ctrl-C completed them: they may be gone on with."""
-    if finished(job) and (ended_early(job) or {}).get("ended") == "signal":
+    if finished(job) and interrupted(job):
         fix = "--resume goes on, --overwrite begins again"
         raise OutputError(f"{_first(job)} exists", why="a run was interrupted there", fix=fix)
+
+
+def _plain(name: str, value: Any) -> str:
+    """A value as another spelling of it would be told: 0:10 is 10, and a name of weights the name of its file."""
+    text = str(value)
+    with suppress(ValueError, TfposeError):
+        if name in ("start", "end"):
+            return f"{sum(float(part) * 60.0**place for place, part in enumerate(reversed(text.split(':')))):g}"
+        if name in ("weights", "detector"):
+            return assets.resolve(text).stem
+    return text
 
 
 def require_own(job: Job, args: Mapping[str, Any], *, strict: bool) -> list[str]:
@@ -77,7 +94,8 @@ def require_own(job: Job, args: Mapping[str, Any], *, strict: bool) -> list[str]
     header: Mapping[str, Any] = next((header for header, _ in _about(job) if header), {})
     told, source, path = header.get("args") or {}, header.get("source") or {}, Path(job.source)
     known = source.get("sha256")
-    if known and path.is_file() and known != file_hash(path, whole=told.get("hash") == "full"):
+    ways = {told.get("hash") == "full", False}  # a photograph's was of its ends, whatever was asked for
+    if known and path.is_file() and known not in {file_hash(path, whole=whole) for whole in ways}:
         why = f"it holds the people of another file named {source.get('name')}"
         raise OutputError(f"{_first(job)} exists", why=why, fix="another -o, or --overwrite")
     differ = differences(told, args, {**TYPED, **CHOSEN}) if header else []
@@ -126,8 +144,10 @@ def _about(job: Job) -> Iterator[tuple[Mapping[str, Any] | None, dict[str, Any] 
 
 def _ends(path: Path) -> tuple[Any, Any]:
     """The header of a recording and its summary; None where its last line is none."""
+    record: Any = {}
     with path.open("rb") as file:
         header = json.loads(file.readline())
         file.seek(max(path.stat().st_size - TAIL, 0))
-        record = json.loads((file.read().splitlines() or [b"{}"])[-1])
+        with suppress(ValueError):
+            record = json.loads((file.read().splitlines() or [b"{}"])[-1])
     return header, record if record.get("type") == "summary" else None

@@ -22,7 +22,9 @@ from torch import Tensor, nn
 from tfpose_rt import interrupts
 from tfpose_rt.device import settle
 from tfpose_rt.errors import DeviceError, InputError, OutputError, TfposeError, UsageError, line_of
+from tfpose_rt.files import write_whole
 from tfpose_rt.model.backbone import parts_of
+from tfpose_rt.model.header import read_header
 from tfpose_rt.model.tfpose import TFPose
 from tfpose_rt.model.weights import save_model
 from tfpose_rt.model.yolo_trunk import YoloTrunk
@@ -34,7 +36,7 @@ from tfpose_rt.training.evaluate import require_pycocotools
 from tfpose_rt.training.loader import Batch, Loader, weigh
 from tfpose_rt.training.objective import Objective
 from tfpose_rt.training.processes import agree, join, ranks, side_by_side
-from tfpose_rt.training.settings import TrainConfig
+from tfpose_rt.training.settings import FREE, TrainConfig
 from tfpose_rt.training.state import Progress, restore, save_state
 from tfpose_rt.training.validate import validate
 
@@ -127,6 +129,8 @@ def train(
     run = Run(folder, config, objective, optimizer, Average(model, config.ema), Progress(), held, rank, world)
     if resume:
         restore(folder / "state.safetensors", objective, optimizer, run.average, run.progress)
+        if rank == 0:
+            note_end(folder, config)
     elif rank == 0:
         begin(folder, config, {"people": len(kept), "kernel": dataclasses.asdict(kernel)})
     loader = Loader(kept, config, rank, world, device)
@@ -138,7 +142,7 @@ def train(
             save_state(folder / "state.safetensors", objective, optimizer, run.average, run.progress)
         raise
     except torch.OutOfMemoryError as error:
-        fix = f"--batch {max(config.batch // 2, 1)}, or --set crops=host"
+        fix = f"--set crops=host, or --batch {max(config.batch // 2, 1)} in a new run"
         raise DeviceError(f"the memory of {device} is full", why=line_of(error), fix=fix) from error
     finally:
         batches.close()  # type: ignore[attr-defined]
@@ -169,6 +173,20 @@ def begin(folder: Path, config: TrainConfig, facts: dict[str, Any]) -> None:
     (folder / "run.json").write_text(json.dumps(told, indent=1))
 
 
+def note_end(folder: Path, config: TrainConfig) -> None:
+    """Write down what of the recipe a run that goes on was told anew: above all, when it ends."""
+    note = folder / "run.json"
+    if note.is_file():
+        told = json.loads(note.read_text(encoding="utf-8"))
+        write_whole(note, json.dumps(told | {name: getattr(config, name) for name in FREE}, indent=1).encode())
+
+
+def _saved(folder: Path) -> int:
+    """The step whose weights `last.safetensors` holds; -1 without it."""
+    path = folder / "last.safetensors"
+    return int(read_header(path)[1].get("step", -1)) if path.is_file() else -1
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """What every step and every validation of a run works on."""
@@ -194,7 +212,7 @@ def work(
     total = min(config.epochs * loader.steps_per_epoch, config.steps or sys.maxsize)
     last_validation = progress.seconds
     progress.done, _ = agree(config, progress, total, False, world, device)  # a run that goes on may end elsewhere
-    if progress.done >= 1 and run.rank == 0 and not (run.folder / "last.safetensors").is_file():
+    if progress.done >= 1 and run.rank == 0 and _saved(run.folder) < progress.step:
         checkpoint(run, {})
     recent: list[dict[str, float]] = []  # losses since the last validation: one batch's say little
     while progress.done < 1:
@@ -207,7 +225,7 @@ def work(
             raise TfposeError(
                 f"step {progress.step}: the gradient is not a number",
                 why=f"loss {float(terms['loss'].detach()):.4g}",
-                fix="--lr half of this, or --resume from the last checkpoint",
+                fix="--resume from the last checkpoint, or --lr half of this in a new run",
             )
         with interrupts.deferred() as heed:  # what is saved then is a whole step
             run.optimizer.step()

@@ -13,9 +13,7 @@ from tfpose_rt.config import MODELS, ModelConfig, unknown
 from tfpose_rt.errors import InputError, UsageError, WeightsError
 from tfpose_rt.files import read_toml
 from tfpose_rt.model.header import read_header
-from tfpose_rt.training.settings import AugmentConfig, TrainConfig
-
-FREE = ("minutes", "steps", "epochs", "val_every", "workers", "crop_memory")  # may be others when a run goes on
+from tfpose_rt.training.settings import FREE, AugmentConfig, TrainConfig
 
 
 def build_config(

@@ -41,6 +41,10 @@ class AugmentConfig(Config):
             raise UsageError(f"zoom = {list(self.zoom)}", why=why, fix="zoom = [0.65, 1.2]")
 
 
+# of a recipe, what may be another when a run goes on: when it ends, and how its work is done
+FREE = ("minutes", "steps", "epochs", "val_every", "workers", "crops", "crop_memory", "compile")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig(Config):
     """Everything a training run depends on; written beside its checkpoints as run.json."""
