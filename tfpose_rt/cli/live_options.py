@@ -183,7 +183,7 @@ def data_files(out: Sequence[Path], format: str, record: Path | None) -> Job:
     """
     from tfpose_rt.io.sinks import VIDEO_SUFFIXES
     from tfpose_rt.live.takes import SUFFIX, new_path
-    from tfpose_rt.tools.derived import DERIVED, require_formats
+    from tfpose_rt.tools.derived import DERIVED, formats_of
     from tfpose_rt.tools.outputs import Job, plan
 
     for path in out:
@@ -193,8 +193,7 @@ def data_files(out: Sequence[Path], format: str, record: Path | None) -> Job:
         if format:
             raise UsageError(f"-f {format} without -o", why="nothing is kept unless asked", fix=f"-f {format} -o takes")
         return Job("", ())
-    names = [name.strip().lower() for name in format.split(",") if name.strip()]
-    require_formats(names)
+    names = formats_of(format.split(","))
     for name in names:
         if name in DERIVED:
             fix = f"-f jsonl, and tfpose-rt convert -f {name} when it has ended"

@@ -133,12 +133,11 @@ def recipe_of(
     """
     from tfpose_rt.training.recipe import build_config
 
-    told = {} if file is None else read_toml(file)
+    tables = _tables(file)
     try:
         return build_config(model, file, words, flags, init)
     except UsageError as error:
         typed = {*flags, *(word.partition("=")[0] for word in words)}
-        tables = [told, *(table for table in told.values() if isinstance(table, dict))]
         key = re.search(r"\w+", error.what.removeprefix("unknown setting "))
         if key is None or key[0] in typed or not any(key[0] in table for table in tables):
             raise
@@ -147,10 +146,14 @@ def recipe_of(
 
 def settings_named(flags: Mapping[str, Any], words: Sequence[str], file: Path | None) -> list[str]:
     """The settings that a command names: by flags, by KEY=VALUE, in a file."""
-    told = {} if file is None else read_toml(file)
-    tables = [told, *(table for table in told.values() if isinstance(table, dict))]
-    in_file = [key for table in tables for key, value in table.items() if not isinstance(value, dict)]
+    in_file = [key for table in _tables(file) for key, value in table.items() if not isinstance(value, dict)]
     return [*(k for k, v in flags.items() if v is not None), *(w.partition("=")[0] for w in words), *in_file]
+
+
+def _tables(file: Path | None) -> list[dict[str, Any]]:
+    """What a recipe's file says: its own settings, and those of each table in it."""
+    told = {} if file is None else read_toml(file)
+    return [told, *(table for table in told.values() if isinstance(table, dict))]
 
 
 def require_run(folder: Path | None) -> None:

@@ -161,7 +161,8 @@ def process(
     show_outcomes(outcomes, len(todo), quiet=quiet)
     for path, count in summaries:
         say(f"wrote {path} ({plural(count, 'row')})")
-    if can_resume and not quiet and any(o.files and completed.interrupted(o.job) for o in outcomes):
+    cut = [o.job for o in outcomes if o.files and o.summary is not None and o.summary["ended"] == "signal"]
+    if can_resume and not quiet and any(map(completed.interrupted, cut)):
         say("to go on: the same command with --resume")
     code = interruption.code or batch.worst(outcomes)
     if code:

@@ -76,17 +76,34 @@ def read_parquet(path: Path) -> tuple[dict[str, Any] | None, Iterator[Result], d
     Raises: InputError: it cannot be read or has other columns.
     """
     pl = _polars()
+    about = about_parquet(path)
     try:
-        about = json.loads(pl.read_parquet_metadata(path).get(KEY, "{}"))
         table = pl.read_parquet(path)
     except (OSError, ValueError, pl.exceptions.PolarsError) as error:
-        raise InputError(f"cannot read {path.name}", why=line_of(error), fix="check the path") from error
+        raise _unreadable(path, error) from error
     if tuple(table.columns) not in WIDE_TABLES or about.get("normalised"):
         raise InputError(f"{path.name} is not a table of poses in pixels", why="other columns", fix="the JSONL")
     tell_smoothed(path.name, about)
     header = about.get("header")
     results = results_of_rows(table.iter_rows(named=True), size_of(header, path.name), path.name)
     return header, results, about.get("summary")
+
+
+def about_parquet(path: Path) -> dict[str, Any]:
+    """What a Parquet file made here says of itself, its rows unread: header, summary, field; {} of another's.
+
+    Raises: InputError: it cannot be read.
+    """
+    pl = _polars()
+    try:
+        about: dict[str, Any] = json.loads(pl.read_parquet_metadata(path).get(KEY, "{}"))
+    except (OSError, ValueError, pl.exceptions.PolarsError) as error:
+        raise _unreadable(path, error) from error
+    return about
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    return InputError(f"cannot read {path.name}", why=line_of(error), fix="check the path")
 
 
 def _polars() -> Any:

@@ -11,7 +11,7 @@ from tfpose_rt.io.parts import SinkOptions
 from tfpose_rt.io.sinks import check_outputs, is_there
 from tfpose_rt.tools.batch import How, Outcome, there
 from tfpose_rt.tools.conversions import Plan, convert_all, plan_conversion
-from tfpose_rt.tools.derived import DERIVED, require_formats
+from tfpose_rt.tools.derived import DERIVED, formats_of
 from tfpose_rt.tools.outputs import Job
 
 READABLE = ("jsonl", "parquet", "csv")  # recordings, the fullest first
@@ -24,8 +24,7 @@ def split(formats: Sequence[str], out: Sequence[Path]) -> tuple[list[str], list[
 
     Raises: UsageError: no such format; `out` names a file where a folder has to hold both.
     """
-    names = [name.strip().lower() for name in formats if name.strip()]
-    require_formats(names)
+    names = formats_of(formats)
     tables = [name for name in names if name in DERIVED]
     written = [name for name in names if name not in DERIVED]
     if tables:

@@ -12,7 +12,7 @@ from tfpose_rt import assets
 from tfpose_rt.config import RunConfig, SourceOptions
 from tfpose_rt.errors import OutputError, TfposeError, UsageError
 from tfpose_rt.io.files import file_hash
-from tfpose_rt.io.parquet import read_parquet
+from tfpose_rt.io.parquet import about_parquet
 from tfpose_rt.io.parts import PartFile
 from tfpose_rt.io.sinks import finals, is_there
 from tfpose_rt.io.tables import meta_path
@@ -56,7 +56,7 @@ def differences(told: Mapping[str, Any], typed: Mapping[str, Any], usual: Mappin
     found = []
     for name, otherwise in usual.items():
         old, new = (args[name] if args.get(name) not in (None, "") else otherwise for args in (told, typed))
-        if _plain(name, old) != _plain(name, new):
+        if str(old) != str(new) and _plain(name, old) != _plain(name, new):
             found.append(f"--{name.replace('_', '-')} ({'none' if old is None else old}, now {new})")
     return found
 
@@ -133,11 +133,10 @@ def _about(job: Job) -> Iterator[tuple[Mapping[str, Any] | None, dict[str, Any] 
         with suppress(OSError, ValueError, AttributeError, TfposeError):
             if name == "jsonl" and str(path) != "-":
                 header, told = _ends(path)
-            elif name == "csv":
-                about = json.loads(meta_path(path).read_text(encoding="utf-8"))
+            elif name in ("csv", "parquet"):
+                beside = name == "csv"
+                about = json.loads(meta_path(path).read_text(encoding="utf-8")) if beside else about_parquet(path)
                 header, told = about.get("header"), about.get("summary")
-            elif name == "parquet":
-                header, _, told = read_parquet(path)
         if isinstance(header, Mapping) or isinstance(told, dict):
             yield header if isinstance(header, Mapping) else None, told if isinstance(told, dict) else None
 

@@ -14,7 +14,7 @@ from tfpose_rt.io.sinks import FORMATS, SINKS, check_outputs
 from tfpose_rt.io.sources import expand, natural
 from tfpose_rt.io.tables import meta_path
 from tfpose_rt.tools.batch import Outcome
-from tfpose_rt.tools.derived import DERIVED, ENDINGS, SummaryTable, require_formats
+from tfpose_rt.tools.derived import DERIVED, ENDINGS, SummaryTable, formats_of
 from tfpose_rt.tools.outputs import DEFAULT_FOLDER, Job, plan
 from tfpose_rt.tools.reading import READ
 from tfpose_rt.tools.recordings import convert, read_from
@@ -83,8 +83,7 @@ def plan_conversion(
         shared: whether a summary holds all of them, as `summary.csv` in a folder.
     Raises: UsageError: an unknown format, one that the suffix contradicts, or one file for several recordings.
     """
-    formats = [name.strip().lower() for name in formats if name.strip()]
-    require_formats(formats)
+    formats = formats_of(formats)
     sources = [str(path).removesuffix(".part") for path in recordings]
     data: list[list[tuple[Path, str]]] = [[] for _ in sources]
     folders: dict[Path, None] = {}

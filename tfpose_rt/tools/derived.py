@@ -136,12 +136,14 @@ DERIVED = {"angles": angles_sink, "mot": mot_sink, "summary": summary_sink}
 ENDINGS = {"angles": "_angles.csv", "mot": "_angles.mot", "summary": "_summary.csv"}  # behind the recording's stem
 
 
-def require_formats(names: Iterable[str]) -> None:
-    """Raises: UsageError: one of them is no format of a file."""
+def formats_of(words: Iterable[str]) -> list[str]:
+    """The formats that -f names, as they are called here. Raises: UsageError: one of them is no format of a file."""
+    names = [word.strip().lower() for word in words if word.strip()]
     for name in names:
         if name not in (*FORMATS, *DERIVED):
             fix = ", ".join((*FORMATS, *DERIVED))
             raise UsageError(f"unknown format {name!r}", why="no such file format", fix=fix)
+    return names
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[str], *, overwrite: bool = False) -> list[Path]:
